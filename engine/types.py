@@ -1,0 +1,108 @@
+"""The frozen data that travels between editor side and engine. Bytes inside, text at the rim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Law = Literal["canonical", "all"]
+Method = Literal["exact", "best-cover", "heal-one", "naive"]
+StopReason = Literal["end-of-middle", "lines", "tokens", "deadline", "context", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One completion to compute. The cursor stands between `prefix` and `suffix`."""
+
+    prefix: bytes
+    suffix: bytes = b""
+    path: str = ""
+    """Name of the document, for templates that show it to the model; may be empty."""
+    max_tokens: int = 48
+    max_lines: int = 1
+    """Stop before the newline that would end this many lines of shown text."""
+    alternatives: int = 1
+    temperature: float = 0.0
+    """Token temperature; 0 is greedy."""
+    seed: int = 0
+    deadline_ms: float | None = None
+    """Milliseconds from receipt; the best complete text so far is returned when it passes."""
+    method: Method = "exact"
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a result is worth: see byte-exact specification, section 5."""
+
+    law: Law
+    contexts: int
+    """Token contexts scored before the first byte was chosen."""
+    covers: int
+    """Covers of the tail with positive mass that were kept."""
+    dropped_bound: float
+    """Upper bound on the share of P(tail) that was never looked at."""
+    non_canonical: float
+    """Mass of the next token that no canonical text can contain, at the cursor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a request cost. Times are wall-clock milliseconds in the engine."""
+
+    prompt_tokens: int
+    """Tokens of the prompt, resident or not."""
+    prompt_tokens_evaluated: int
+    """Of these, evaluated for this request (the rest was resident)."""
+    tokens_evaluated: int
+    """All token positions evaluated, prompt included."""
+    model_evaluations: int
+    """Calls of the model (decodes); one call may score a whole tree."""
+    prompt_ms: float
+    first_byte_ms: float
+    total_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One text to show at the cursor: whole UTF-8 characters only."""
+
+    text: bytes
+    logp: float
+    """Natural log-probability of `text` given prompt and tail, under the certificate's law."""
+    stop: StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer to a Request: best completion first, none if there is nothing to say."""
+
+    completions: tuple[Completion, ...]
+    certificate: Certificate
+    usage: Usage
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """A token sequence whose bytes start with the tail, only its last token passing the end."""
+
+    tokens: tuple[int, ...]
+    logp: float
+    """Natural log of P(tokens) given the prompt before the tail."""
+    overhang: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ByteDistribution:
+    """P(next byte | text before the cursor): `sum(bytes_) + stop + non_canonical == 1` to rounding."""
+
+    law: Law
+    bytes_: tuple[float, ...]
+    """256 probabilities, by byte value."""
+    stop: float
+    non_canonical: float
+    dropped_bound: float
+    covers: tuple[Cover, ...] = field(repr=False)
+    model_evaluations: int
+    logp_tail: float
+    """Natural log of P(tail) given the prompt before the tail."""

@@ -1,0 +1,53 @@
+"""`midword`: the command line. Each command is a module under `lsp_server.cli`, imported on use."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from engine import __version__
+from engine.errors import MidwordError
+
+COMMANDS = {
+    "lsp": "run the language server (what an editor starts)",
+    "complete": "complete at one cursor of a file",
+    "next-bytes": "the exact next-byte distribution after a text",
+    "models": "pull, list, verify, tune and remove models",
+    "doctor": "what is installed, how fast this machine is, what to change",
+}
+
+
+def build_parser(command: str | None) -> argparse.ArgumentParser:
+    """The parser; only the module of `command` is imported, so that `--version` stays fast."""
+    parser = argparse.ArgumentParser(
+        prog="midword", description="Local code completion that is exact at any byte of the buffer."
+    )
+    parser.add_argument("--version", action="version", version=f"midword {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if name == command:
+            module = importlib.import_module(f"lsp_server.cli.{name.replace('-', '_')}")
+            module.configure(subparser)
+            subparser.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns 0 on success, 2 on an error the user can cure (one sentence on stderr)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = next((a for a in arguments if not a.startswith("-")), None)
+    options = build_parser(command).parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except MidwordError as error:
+        print(f"midword: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
