@@ -1,0 +1,62 @@
+"""What the engine asks of a model: score a token tree."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from engine.errors import Cancelled
+from engine.tree import TokenTree
+from engine.vocab import FloatArray
+
+
+class StopSignal:
+    """Tells running work to end: set by cancellation from another thread, or by a deadline."""
+
+    def __init__(self, deadline_ms: float | None = None) -> None:
+        self._cancelled = threading.Event()
+        self._deadline = None if deadline_ms is None else time.monotonic() + deadline_ms / 1000
+
+    def cancel(self) -> None:
+        """Withdraws the work; it ends before its next model evaluation."""
+        self._cancelled.set()
+
+    def check(self) -> None:
+        """Raises Cancelled once `cancel` was called. Looked at before each model evaluation."""
+        if self._cancelled.is_set():
+            raise Cancelled("the request was cancelled")
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the deadline has passed."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+
+class Backend(Protocol):
+    """A model with resident context (KV cache). One thread at a time may call it."""
+
+    vocab_size: int
+    """Columns of a row; rows beyond the tokenizer's vocabulary are padding."""
+    context_length: int
+    """Most tokens a path may have."""
+    evaluations: int
+    """Model calls (decodes) so far."""
+    tokens_evaluated: int
+    """Token positions evaluated so far."""
+
+    def score(
+        self, context: Sequence[int], tree: TokenTree, wanted: Sequence[int], stop: StopSignal
+    ) -> list[FloatArray]:
+        """Log-probabilities of the token after each wanted node.
+
+        `wanted` are nodes of `tree`, or ROOT for the end of `context`. Returns one (vocab_size,) row
+        of natural logs for each. Raises Cancelled between evaluations when `stop` is set, BackendError
+        when a path exceeds `context_length`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees the model. Idempotent."""
+        ...

@@ -1,0 +1,137 @@
+"""Which weight type of a model is best on this machine: measure the candidates, pick, remember."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from engine.errors import InputError, ModelNotFound
+from engine.models import measure
+from engine.models.home import save_tuned
+from engine.models.names import file_of, find, types_here
+from engine.models.progress import Report
+from engine.models.quantize import WEIGHT_TYPES
+from engine.models.registry import RegistryEntry
+from engine.models.store import remove, resolve
+
+QUALITY_LOSS = 0.01
+"""A type whose bits per byte exceed the best one's by more than this share is not picked."""
+_SMALL_BYTES = 1_000_000_000
+_CANDIDATES = ("q4_0", "q4_1", "iq4_nl", "q6_k", "q8_0")
+_WINDOWS = 8
+_PREFILL_TOKENS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What one weight type costs and is worth here."""
+
+    weights: str
+    bits_per_byte: float
+    prefill_tokens_per_s: float
+    decode_ms: float
+    """One token after a context of 256."""
+    batch8_ms: float
+    """Eight tokens at once: what covers and drafts cost."""
+    size_bytes: int
+
+    @property
+    def request_ms(self) -> float:
+        """A typical completion: 32 new prompt tokens, 3 batches of eight, 16 single tokens."""
+        return 32e3 / self.prefill_tokens_per_s + 3 * self.batch8_ms + 16 * self.decode_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """All measurements, and the one that was picked."""
+
+    model: str
+    rows: tuple[Measurement, ...]
+    picked: Measurement
+
+
+def pick(rows: Sequence[Measurement]) -> Measurement:
+    """The fastest typical completion among those within `QUALITY_LOSS` of the best quality."""
+    best = min(row.bits_per_byte for row in rows)
+    good = [row for row in rows if row.bits_per_byte <= best * (1 + QUALITY_LOSS)]
+    return min(good, key=lambda row: row.request_ms)
+
+
+def candidates(entry: RegistryEntry) -> tuple[str, ...]:
+    """The usual types and the shipped one; 16-bit weights too if the model is under 1 GB as shipped."""
+    wanted = {*_CANDIDATES, entry.shipped} | ({"f16"} if entry.size_bytes < _SMALL_BYTES else set())
+    return tuple(weights for weights in reversed(WEIGHT_TYPES) if weights in wanted)
+
+
+def tune(
+    name: str | None,
+    types: Sequence[str] = (),
+    progress: Report | None = None,
+    on_row: Callable[[Measurement], None] | None = None,
+    store_pick: bool = True,
+) -> Tuning:
+    """Measure `types` (default: `candidates`) of model `name`, pulled if need be; about 10 s each for 135M.
+
+    The pick is stored for `resolve` unless `store_pick` is false. Files made for measuring only are removed.
+    Raises InputError, and what `resolve` raises.
+    """
+    entry, _ = find(name)
+    unknown = [weights for weights in types if weights not in WEIGHT_TYPES]
+    if unknown:
+        raise InputError(f"{unknown[0]!r} is not a weight type; take some of {', '.join(WEIGHT_TYPES)}")
+    keep = {*types_here(entry), entry.shipped}
+    rows: list[Measurement] = []
+    try:
+        for weights in types or candidates(entry):
+            rows.append(_measured(entry, weights, progress))
+            if on_row is not None:
+                on_row(rows[-1])
+        picked = pick(rows)
+        keep.add(picked.weights)
+    finally:
+        _drop(entry, keep)
+    if store_pick:
+        save_tuned(entry.name, _record(rows, picked))
+    return Tuning(entry.name, tuple(rows), picked)
+
+
+def _measured(entry: RegistryEntry, weights: str, progress: Report | None) -> Measurement:
+    path = resolve(f"{entry.name}:{weights}", progress).path
+    if progress is not None:
+        progress(f"measuring {weights}", 0, None)
+    return measure_file(path, weights)
+
+
+def measure_file(path: Path, weights: str, windows: int = _WINDOWS) -> Measurement:
+    """Quality on `windows` windows of Python, and speed, of one GGUF file. Raises BackendError."""
+    texts = measure.code_windows(windows)
+    with measure.probe(path) as model:
+        tokens = [token for text in texts for token in model.tokens(text)][:_PREFILL_TOKENS]
+        return Measurement(
+            weights=weights,
+            prefill_tokens_per_s=measure.prefill_tokens_per_s(model, tokens),
+            decode_ms=measure.decode_ms(model, tokens, width=1, repeats=24),
+            batch8_ms=measure.decode_ms(model, tokens, width=8, repeats=12),
+            bits_per_byte=measure.bits_per_byte(model, texts),
+            size_bytes=path.stat().st_size,
+        )
+
+
+def _drop(entry: RegistryEntry, keep: set[str]) -> None:
+    for weights in types_here(entry):
+        if weights not in keep and file_of(entry, weights).exists():
+            with suppress(ModelNotFound):  # another process was quicker
+                remove(f"{entry.name}:{weights}")
+
+
+def _record(rows: Sequence[Measurement], picked: Measurement) -> dict[str, object]:
+    return {
+        "weights": picked.weights,
+        "machine": f"{platform.machine()} {platform.processor()}".strip(),
+        "when": time.strftime("%Y-%m-%d"),
+        "measured": [asdict(row) for row in rows],
+    }

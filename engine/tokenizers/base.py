@@ -1,0 +1,56 @@
+"""What the engine asks of a tokenizer family. Everything is bytes; special tokens are never parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.vocab import BoolArray, Vocab
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """Canonical tokens of a text, and how many of them no continuation of the text can change."""
+
+    tokens: tuple[int, ...]
+    stable_tokens: int
+    stable_bytes: int
+
+
+class Tokenizer(Protocol):
+    """A canonical tokenizer on bytes.
+
+    T is canonical iff T == encode(κ(T)); where κ(T) ends inside a UTF-8 character, iff that holds for
+    some completion of the character (docs/decisions/0002-text-that-ends-inside-a-character.md).
+    """
+
+    @property
+    def vocab(self) -> Vocab:
+        """The tokens' bytes."""
+        ...
+
+    @property
+    def missing_bytes(self) -> frozenset[int]:
+        """Byte values that no token sequence can express."""
+        ...
+
+    def encode(self, text: bytes) -> tuple[int, ...]:
+        """Canonical tokens of `text`. Raises InputError for a byte in `missing_bytes`."""
+        ...
+
+    def encode_stable(self, text: bytes) -> Encoding:
+        """`encode`, and the stable part: tokens that encode(text + y) starts with for every y."""
+        ...
+
+    def encodings(self, text: bytes) -> list[tuple[int, ...]]:
+        """All canonical T with κ(T) == text: one, or several if `text` ends inside a character."""
+        ...
+
+    def successors(self, tokens: Sequence[int]) -> BoolArray:
+        """(vocab.rows,) in sorted order: the t for which tokens + [t] is canonical, if `tokens` is."""
+        ...
+
+    def is_canonical(self, tokens: Sequence[int]) -> bool:
+        """Decode and encode again: the slow, obvious definition."""
+        ...

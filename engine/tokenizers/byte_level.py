@@ -1,0 +1,221 @@
+"""Byte-level BPE (GPT-2's family): canonical encoding of bytes and the canonical successors of a context.
+
+A context's successors need two questions answered for all tokens t at once: where does the pretokenizer
+cut context + t, and does a merge cross the boundary if it does not cut there? The cuts depend on t only
+through its shape (`pretokenize`), of which there are some hundred; the merges are `merges.successors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import InputError
+from engine.tokenizers.base import Encoding
+from engine.tokenizers.merges import Merge, Merges
+from engine.tokenizers.pretokenize import (
+    Pretokenizer,
+    completions_of,
+    context_shape,
+    partial_length,
+    word_shapes,
+)
+from engine.vocab import BoolArray, IntArray, Vocab
+
+UNSTABLE_WORDS = 2
+"""Words at the end of a text that a continuation may cut otherwise: a contraction joins two."""
+
+_NEVER, _IF_NO_MERGE, _ALWAYS = 0, 1, 2
+
+Cut = tuple[int, ...]
+"""Word ends inside a context (shape positions); −1 alone: a cut falls inside the appended token."""
+_INSIDE: Cut = (-1,)
+
+
+class ByteLevelBPE:
+    """The tokenizer of one model. Implements `tokenizers.base.Tokenizer`."""
+
+    def __init__(self, vocab: Vocab, merges: Sequence[Merge], pretokenizer: Pretokenizer) -> None:
+        """Raises ModelUnsupported if the merges are not proper."""
+        self.vocab = vocab
+        self._merges = Merges(vocab, merges)
+        self._pretokenizer = pretokenizer
+        self.missing_bytes = self._merges.missing_bytes()
+        self._reachable_rows: BoolArray = self._merges.reachable[vocab.order]
+        self._group_tokens()
+        self._outcomes = lru_cache(maxsize=4096)(self._cut_outcomes)
+        self._successors_of = lru_cache(maxsize=256)(self._successors_after)
+
+    # -- encoding ---------------------------------------------------------------------------------
+
+    def encode(self, text: bytes) -> tuple[int, ...]:
+        """Canonical tokens of `text`; if it ends inside a character, under its first completion.
+
+        Raises InputError for a byte that the vocabulary cannot express.
+        """
+        return self.encode_stable(text).tokens
+
+    def encode_stable(self, text: bytes) -> Encoding:
+        """`encode` with the stable part: all but the last UNSTABLE_WORDS words."""
+        partial = partial_length(text)
+        completion = completions_of(text[len(text) - partial :])[0] if partial else ""
+        words = self._words(text, completion)
+        try:
+            encoded = [self._merges.encode_word(word) for word in words]
+        except KeyError as error:
+            raise InputError(
+                f"the model's vocabulary cannot express the byte 0x{error.args[0]:02x} in the text"
+            ) from None
+        stable = max(0, len(words) - UNSTABLE_WORDS - (partial > 0))
+        return Encoding(
+            tokens=tuple([t for tokens in encoded for t in tokens]),
+            stable_tokens=sum(map(len, encoded[:stable])),
+            stable_bytes=sum(map(len, words[:stable])),
+        )
+
+    def encodings(self, text: bytes) -> list[tuple[int, ...]]:
+        """All canonical T with κ(T) == text. Raises InputError as `encode`."""
+        partial = partial_length(text)
+        if not partial:
+            return [self.encode(text)]
+        completions = completions_of(text[len(text) - partial :])
+        found = dict.fromkeys(
+            tuple(t for word in self._words(text, completion) for t in self._merges.encode_word(word))
+            for completion in completions
+        )
+        return list(found)
+
+    def is_canonical(self, tokens: Sequence[int]) -> bool:
+        """Decode and encode again: the slow, obvious definition."""
+        try:
+            return tuple(tokens) in self.encodings(self.vocab.decode(tokens))
+        except InputError:
+            return False
+
+    def _words(self, text: bytes, completion: str = "") -> list[bytes]:
+        """The words of `text`; if it ends inside a character, cut as if that were `completion`."""
+        partial = text[len(text) - partial_length(text) :] if completion else b""
+        whole = text[: len(text) - len(partial)].decode("utf-8", "surrogateescape")
+        words = [
+            word.encode("utf-8", "surrogateescape") for word in self._pretokenizer.split(whole + completion)
+        ]
+        if completion:
+            words[-1] = words[-1][: len(words[-1]) - len(completion.encode())] + partial
+        return words
+
+    # -- successors -------------------------------------------------------------------------------
+
+    def _group_tokens(self) -> None:
+        """Groups tokens by shape. A token that ends inside a character has one shape per completion."""
+        rows: list[int] = []
+        texts: list[str] = []
+        for row, token in enumerate(self.vocab.sorted_bytes):
+            partial = partial_length(token)
+            whole = token[: len(token) - partial].decode("utf-8", "surrogateescape")
+            for completion in completions_of(token[len(token) - partial :]) if partial else ("",):
+                rows.append(row)
+                texts.append(whole + completion)
+        shapes = word_shapes(texts)
+        numbers: dict[str, int] = {}
+        groups = np.array([numbers.setdefault(shape, len(numbers)) for shape in shapes], dtype=np.int64)
+        self._shapes = list(numbers)
+        first = np.flatnonzero(np.diff(np.array([-1, *rows])))
+        self._group_of_row: IntArray = groups[first]
+        others = np.setdiff1d(np.arange(len(rows)), first)
+        self._other_rows, self._other_groups = np.array(rows, dtype=np.int64)[others], groups[others]
+        self._continuation_rows = self.vocab.prefix_range(b"\x80")[0], self.vocab.prefix_range(b"\xc0")[0]
+
+    def successors(self, tokens: Sequence[int]) -> BoolArray:
+        """(vocab.rows,): the tokens t for which tokens + [t] is canonical, given that `tokens` is."""
+        return self._successors_of(self._context_end(tokens))
+
+    def _context_end(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """The last tokens, from the start of a word that is certainly the third last or earlier."""
+        count = 8
+        while True:
+            end = tuple(tokens[-count:])
+            if len(end) == len(tokens):
+                return end
+            words = self._words(self.vocab.decode(end))
+            if len(words) > UNSTABLE_WORDS + 2:
+                return self._from_word(end, words)
+            count *= 2
+
+    def _from_word(self, end: tuple[int, ...], words: list[bytes]) -> tuple[int, ...]:
+        """`end` without the tokens before its last UNSTABLE_WORDS + 1 words."""
+        skipped = sum(map(len, words[: -(UNSTABLE_WORDS + 1)]))
+        index = 0
+        while skipped > 0:
+            skipped -= len(self.vocab.token_bytes[end[index]])
+            index += 1
+        return end[index:]
+
+    def _successors_after(self, tokens: tuple[int, ...]) -> BoolArray:
+        if not tokens:
+            return self._reachable_rows
+        text = self.vocab.decode(tokens)
+        shape, positions = context_shape(text.decode("utf-8", "surrogateescape"))
+        codes, outcomes = self._outcomes(shape)
+        verdicts = self._verdicts(tokens, outcomes, positions)
+        by_row = verdicts[codes][self._group_of_row]
+        np.maximum.at(by_row, self._other_rows, verdicts[codes[self._other_groups]])
+        allowed: BoolArray = by_row == _ALWAYS
+        if (verdicts == _IF_NO_MERGE).any():
+            allowed = allowed | ((by_row == _IF_NO_MERGE) & self._merges.successors(tokens[-1]))
+        allowed &= self._reachable_rows
+        if partial_length(text):
+            self._complete_partial(tokens, text, allowed)
+        return allowed
+
+    def _cut_outcomes(self, shape: str) -> tuple[npt.NDArray[np.int16], list[Cut]]:
+        """For each group of tokens the number of its outcome, and the outcomes: cuts inside the context."""
+        numbers: dict[Cut, int] = {}
+        codes = np.empty(len(self._shapes), dtype=np.int16)
+        end = len(shape)
+        for group, token_shape in enumerate(self._shapes):
+            cuts = self._pretokenizer.cuts(shape + token_shape)[:-1]
+            outcome = _INSIDE if cuts and cuts[-1] > end else tuple(cuts)
+            codes[group] = numbers.setdefault(outcome, len(numbers))
+        return codes, list(numbers)
+
+    def _verdicts(
+        self, tokens: tuple[int, ...], outcomes: list[Cut], positions: list[int]
+    ) -> npt.NDArray[np.int8]:
+        """What each outcome means for this context: never, always, or only if no merge crosses."""
+        chars = self.vocab.decode(tokens).decode("utf-8", "surrogateescape")
+        byte_position = np.cumsum([0] + [len(c.encode("utf-8", "surrogateescape")) for c in chars])
+        ends = np.cumsum([len(self.vocab.token_bytes[t]) for t in tokens]).tolist()
+        words_now = set(byte_position[self._pretokenizer.cuts(chars)].tolist())
+        verdicts = []
+        for outcome in outcomes:
+            if outcome == _INSIDE:
+                verdicts.append(_NEVER)
+                continue
+            cuts = {int(byte_position[positions[cut]]) for cut in outcome}
+            verdicts.append(self._verdict(tokens, ends, words_now, cuts))
+        return np.array(verdicts, dtype=np.int8)
+
+    def _verdict(self, tokens: tuple[int, ...], ends: list[int], now: set[int], cuts: set[int]) -> int:
+        if not cuts <= set(ends):
+            return _NEVER
+        for index, end in enumerate(ends[:-1]):
+            joined = end in now and end not in cuts
+            if joined and not self._merges.pair_is_canonical(tokens[index], tokens[index + 1]):
+                return _NEVER
+        return _ALWAYS if ends[-1] in cuts else _IF_NO_MERGE
+
+    def _complete_partial(self, tokens: tuple[int, ...], text: bytes, allowed: BoolArray) -> None:
+        """Decides what may follow a context that ends inside a character.
+
+        Tokens that continue the character are looked at one by one. All others leave invalid bytes
+        behind, which must then have been cut as such.
+        """
+        as_invalid = tuple(t for word in self._words(text) for t in self._merges.encode_word(word))
+        if as_invalid != tokens:
+            allowed[:] = False
+        low, high = self._continuation_rows
+        for row in range(low, high):
+            allowed[row] = self.is_canonical([*tokens, int(self.vocab.order[row])])

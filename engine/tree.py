@@ -1,0 +1,65 @@
+"""TokenTree: the one shape that covers, drafts, alternatives and suffix checks share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Path = tuple[int, ...]
+"""A sequence of token ids from the start of the prompt."""
+
+ROOT = -1
+"""The node that stands for the end of the context a tree hangs on."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTree:
+    """Tokens that continue a context; node k's parent is `parents[k] < k`, ROOT for the first ones."""
+
+    tokens: tuple[int, ...]
+    parents: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def leaves(self) -> list[int]:
+        """Nodes without children, in order."""
+        inner = set(self.parents)
+        return [node for node in range(len(self)) if node not in inner]
+
+    def branch(self, node: int) -> list[int]:
+        """The nodes from the root's child down to `node`; [] for ROOT."""
+        nodes = []
+        while node != ROOT:
+            nodes.append(node)
+            node = self.parents[node]
+        return nodes[::-1]
+
+
+def tree_of(paths: Sequence[Path]) -> tuple[TokenTree, list[int]]:
+    """The tree of `paths` (relative to its context), and the node at the end of each path."""
+    tokens: list[int] = []
+    parents: list[int] = []
+    children: dict[tuple[int, int], int] = {}
+    ends = []
+    for path in paths:
+        node = ROOT
+        for token in path:
+            child = children.setdefault((node, token), len(tokens))
+            if child == len(tokens):
+                tokens.append(token)
+                parents.append(node)
+            node = child
+        ends.append(node)
+    return TokenTree(tuple(tokens), tuple(parents)), ends
+
+
+def common_prefix_length(paths: Sequence[Path]) -> int:
+    """Number of leading tokens that all `paths` share (0 for no paths)."""
+    if not paths:
+        return 0
+    low, high = min(paths), max(paths)
+    for index, token in enumerate(low):
+        if index >= len(high) or high[index] != token:
+            return index
+    return len(low)

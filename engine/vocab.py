@@ -1,0 +1,130 @@
+"""The bytes of every token, and the vocabulary in lexicographic order.
+
+In sorted order the tokens that start with given bytes are one contiguous range, so "the mass of all
+tokens starting with these bytes" is the sum of one slice (specification, section 2).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import ModelCorrupt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+COLUMN_DEPTH = 24
+"""Byte positions kept as columns; deeper positions of the few longer tokens are read one by one."""
+
+
+class TokenKind(IntEnum):
+    """What a token is for; values as in GGUF's `tokenizer.ggml.token_type`."""
+
+    UNDEFINED = 0
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+class Vocab:
+    """An immutable vocabulary: token id → bytes, and the text tokens in sorted order.
+
+    `token_bytes[t]` is κ(t); control and unused tokens have no bytes and are not text tokens.
+    `order` (rows,) holds the ids of the text tokens sorted by their bytes; "row" always means a
+    position in this order.
+    """
+
+    def __init__(self, token_bytes: Sequence[bytes], kinds: Sequence[int]) -> None:
+        """Raises ModelCorrupt if lengths differ or there is no text token at all."""
+        if len(token_bytes) != len(kinds):
+            raise ModelCorrupt(
+                f"the vocabulary has {len(token_bytes)} tokens but {len(kinds)} token types; pull the model again"
+            )
+        text_kinds = {int(TokenKind.NORMAL), int(TokenKind.BYTE)}
+        self.token_bytes: tuple[bytes, ...] = tuple(token_bytes)
+        self.kinds: tuple[int, ...] = tuple(map(int, kinds))
+        text_ids = [t for t, kind in enumerate(self.kinds) if kind in text_kinds and token_bytes[t]]
+        if not text_ids:
+            raise ModelCorrupt("the vocabulary has no text tokens; pull the model again")
+        text_ids.sort(key=lambda t: (token_bytes[t], t))
+        self.order: IntArray = np.array(text_ids, dtype=np.int64)
+        self.sorted_bytes: list[bytes] = [token_bytes[t] for t in text_ids]
+        self.row_of: IntArray = np.full(len(token_bytes), -1, dtype=np.int64)
+        self.row_of[self.order] = np.arange(len(text_ids))
+        self.lengths: IntArray = np.array([len(b) for b in self.sorted_bytes], dtype=np.int64)
+        self.max_token_bytes = int(self.lengths.max())
+        self._columns = _byte_columns(self.sorted_bytes)
+        self._first_byte_starts = np.searchsorted(self._columns[0], np.arange(257))
+        self._used_first = np.flatnonzero(np.diff(self._first_byte_starts))
+
+    def __len__(self) -> int:
+        return len(self.token_bytes)
+
+    @property
+    def rows(self) -> int:
+        """Number of text tokens."""
+        return len(self.sorted_bytes)
+
+    def decode(self, tokens: Sequence[int]) -> bytes:
+        """κ of a sequence: the concatenated bytes."""
+        return b"".join([self.token_bytes[t] for t in tokens])
+
+    def prefix_range(self, head: bytes, low: int = 0, high: int | None = None) -> tuple[int, int]:
+        """Rows [low, high) of the tokens whose bytes start with `head` (all rows for b"")."""
+        if high is None:
+            high = self.rows
+        if not head:
+            return low, high
+        start = bisect_left(self.sorted_bytes, head, low, high)
+        successor = _successor(head)
+        end = bisect_left(self.sorted_bytes, successor, start, high) if successor else high
+        return start, end
+
+    def exact_range(self, text: bytes, low: int, high: int) -> tuple[int, int]:
+        """Rows in [low, high) of the tokens whose bytes equal `text`; these sort first in its range."""
+        end = low
+        while end < high and self.sorted_bytes[end] == text:
+            end += 1
+        return low, end
+
+    def next_byte_sums(self, weights: FloatArray, low: int, high: int, depth: int) -> FloatArray:
+        """Sum of `weights[low:high]` by the byte at position `depth` of each token.
+
+        `weights` is (rows,); the rows must share their first `depth` bytes. Tokens that end there
+        are not counted. Returns (256,).
+        """
+        sums = np.zeros(256)
+        if depth == 0 and low == 0 and high == self.rows:
+            starts = self._first_byte_starts[self._used_first]
+            sums[self._used_first] = np.add.reduceat(weights, starts)
+            return sums
+        if depth < COLUMN_DEPTH:
+            longer = self.lengths[low:high] > depth
+            column = self._columns[depth][low:high][longer]
+            return np.bincount(column, weights=weights[low:high][longer], minlength=256)
+        for row in range(low, high):
+            if self.lengths[row] > depth:
+                sums[self.sorted_bytes[row][depth]] += weights[row]
+        return sums
+
+
+def _successor(head: bytes) -> bytes:
+    """The least byte string above every string that starts with `head`; b"" if there is none."""
+    stripped = head.rstrip(b"\xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else b""
+
+
+def _byte_columns(sorted_bytes: list[bytes]) -> npt.NDArray[np.uint8]:
+    """(COLUMN_DEPTH, rows): byte `depth` of each token, 0 past its end."""
+    padded = b"".join([b[:COLUMN_DEPTH].ljust(COLUMN_DEPTH, b"\0") for b in sorted_bytes])
+    matrix = np.frombuffer(padded, dtype=np.uint8).reshape(len(sorted_bytes), COLUMN_DEPTH)
+    return np.ascontiguousarray(matrix.T)
