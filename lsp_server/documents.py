@@ -1,0 +1,121 @@
+"""The open documents: text as UTF-8 lines, edited in place.
+
+A document is a list of lines, each with its line end, the last without one (it may be empty), so
+that joining the list gives the text. Lines end at `\\n`, `\\r\\n` and `\\r` only, as LSP says;
+`bytes.splitlines` has exactly this rule, `str.splitlines` has not (form feed, U+2028, …).
+
+An edit replaces the lines it touches. That costs the touched bytes plus moving the list's pointers:
+a keystroke in a file of 1 MB and 25,000 lines stays far below a millisecond, without a rope.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from engine.errors import InputError
+from lsp_server.positions import Encoding, to_byte_column, to_column
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place as LSP counts it: zero-based line, and column in code units."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Replace the text from `start` to `end` by `text`; without positions, replace everything."""
+
+    text: str
+    start: Position | None = None
+    end: Position | None = None
+
+
+@dataclass(slots=True)
+class Document:
+    """One open document. Only the session changes it."""
+
+    uri: str
+    version: int
+    lines: list[bytes] = field(default_factory=lambda: [b""])
+    broken: str | None = None
+    """Why the text is not known (a refused edit), until it is sent in full again."""
+
+    def replace(self, text: str) -> None:
+        """Set the whole text. Raises InputError for a lone surrogate and marks the document broken."""
+        self.lines = _closed(self._encode(text).splitlines(keepends=True))
+        self.broken = None
+
+    def apply(self, edit: Edit, encoding: Encoding) -> None:
+        """Apply one edit; positions past the end mean the end, as in other language servers.
+
+        Raises InputError for a lone surrogate, and for any edit but a full one of a broken document.
+        """
+        if edit.start is None or edit.end is None:
+            self.replace(edit.text)
+            return
+        if self.broken:
+            raise InputError(self.broken)
+        ends = sorted((self._locate(edit.start, encoding), self._locate(edit.end, encoding)))
+        (first, first_byte), (last, last_byte) = ends
+        middle = self._encode(edit.text)
+        self._splice(first, last, self.lines[first][:first_byte] + middle + self.lines[last][last_byte:])
+
+    def split(self, position: Position, encoding: Encoding) -> tuple[bytes, bytes]:
+        """The text before and after `position`. Raises InputError if the line does not exist."""
+        if self.broken:
+            raise InputError(self.broken)
+        if position.line >= len(self.lines):
+            raise InputError(f"line {position.line} of a document of {len(self.lines)} lines (from 0)")
+        line, byte_column = self._locate(position, encoding)
+        here = self.lines[line]
+        before = b"".join(self.lines[:line]) + here[:byte_column]
+        return before, here[byte_column:] + b"".join(self.lines[line + 1 :])
+
+    def position(self, byte_offset: int, encoding: Encoding) -> Position:
+        """The position of a byte offset of the text."""
+        for number, line in enumerate(self.lines):
+            if byte_offset < len(line) or number == len(self.lines) - 1:
+                return Position(number, to_column(_content(line), byte_offset, encoding))
+            byte_offset -= len(line)
+        raise AssertionError("a document has at least one line")
+
+    def _encode(self, text: str) -> bytes:
+        try:
+            return text.encode()
+        except UnicodeEncodeError as error:
+            self.broken = (
+                f"the document holds the lone surrogate U+{ord(text[error.start]):04X}, which no UTF-8 file "
+                "can; completion is off for it until the editor sends its whole text again"
+            )
+            raise InputError(self.broken) from None
+
+    def _locate(self, position: Position, encoding: Encoding) -> tuple[int, int]:
+        if position.line >= len(self.lines):
+            return len(self.lines) - 1, len(self.lines[-1])
+        content = _content(self.lines[position.line])
+        return position.line, to_byte_column(content, position.column, encoding)
+
+    def _splice(self, first: int, last: int, block: bytes) -> None:
+        # A line end `\r` and a `\n` may meet at either seam and become one line end.
+        if first > 0 and self.lines[first - 1].endswith(b"\r"):
+            first -= 1
+            block = self.lines[first] + block
+        if last + 1 < len(self.lines) and block.endswith(b"\r"):
+            last += 1
+            block += self.lines[last]
+        lines = block.splitlines(keepends=True)
+        self.lines[first : last + 1] = lines if last + 1 < len(self.lines) else _closed(lines)
+
+
+def _content(line: bytes) -> bytes:
+    return line.rstrip(b"\r\n")
+
+
+def _closed(lines: list[bytes]) -> list[bytes]:
+    """`lines` with the empty last line that a text ending in a line end has."""
+    if not lines or lines[-1].endswith((b"\r", b"\n")):
+        lines.append(b"")
+    return lines

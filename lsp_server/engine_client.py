@@ -1,0 +1,229 @@
+"""The engine as the language server sees it: a child process that answers, and may die.
+
+One supervisor task starts the child, reads its answers, and when it ends fails the requests it owed and
+starts it again after a back-off. After `PATIENCE` failures in a row it waits for a request before it
+tries again, so that an engine that cannot start does not cost power. An *outage* runs from the child's
+end to the next successful answer; it is reported once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+import sys
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from engine.errors import EngineDied, ProtocolError, from_code
+from engine.protocol import HEADER, VERSION, Message, body_length, pack, result_from_wire, unpack
+from engine.types import Request, Result
+
+BACKOFF_S = (0.1, 10.0)
+PATIENCE = 5
+GRACE_S = 1.0
+_STREAM_LIMIT_BYTES = 2**20
+
+
+def engine_argv(model: str = "") -> list[str]:
+    """The command of the engine process; an empty `model` means the default one.
+
+    `-P` keeps the editor's folder off sys.path: a project with a package named `engine` would be run.
+    """
+    return [sys.executable, "-P", "-m", "engine", "serve", *(["--model", model] if model else [])]
+
+
+class _Pending:
+    """A request the engine owes an answer."""
+
+    def __init__(self, on_partial: Callable[[bytes], None] | None) -> None:
+        self.answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self.on_partial = on_partial
+
+    def settle(self, message: Message) -> bool:
+        """Take one message; True when it was the last."""
+        if message.get("event") == "partial":
+            if self.on_partial:
+                self.on_partial(message["data"]["text"])
+            return False
+        if not self.answer.done():
+            if message.get("event") == "result":
+                self.answer.set_result(message["data"])
+            else:
+                self.answer.set_exception(from_code(message["code"], message["message"]))
+        return True
+
+
+class EngineClient:
+    """Requests to one engine process, which is started on first use and restarted when it dies."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        on_outage: Callable[[str], None],
+        backoff_s: tuple[float, float] = BACKOFF_S,
+    ) -> None:
+        """`on_outage` gets one sentence per outage; `backoff_s` is the first and the longest wait."""
+        self._argv = list(argv)
+        self._on_outage = on_outage
+        self._first_wait_s, self._longest_wait_s = backoff_s
+        self._ids = itertools.count(1)
+        self._pending: dict[int, _Pending] = {}
+        self._process: asyncio.subprocess.Process | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._running = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._failures = 0
+        self._last_words = ""
+        self._closed = False
+
+    def start(self) -> None:
+        """Start the engine in the background, if it is not; a running loop is needed."""
+        if self._supervisor is None and not self._closed:
+            self._supervisor = asyncio.create_task(self._supervise())
+
+    async def complete(self, request: Request, on_partial: Callable[[bytes], None] | None = None) -> Result:
+        """The engine's answer; `on_partial` gets the growing text. Cancelling the task cancels the work.
+
+        Raises EngineDied if the process ends first, and the engine's own MidwordError.
+        """
+        return result_from_wire(await self._call("complete", dataclasses.asdict(request), on_partial))
+
+    async def ask(
+        self, op: Literal["next_bytes", "info", "health"], params: Message | None = None
+    ) -> Message:
+        """The answer to one of the plain operations. Raises as `complete` does."""
+        return await self._call(op, params or {}, None)
+
+    async def close(self) -> None:
+        """End the process: ask, then wait GRACE_S, then kill. Owed answers fail with EngineDied."""
+        self._closed = True
+        if self._supervisor is None:
+            return
+        if self._process is not None and self._process.stdin is not None and self._running.is_set():
+            self._send("shutdown", {})
+            self._process.stdin.close()
+        _, late = await asyncio.wait([self._supervisor], timeout=GRACE_S if self._running.is_set() else 0)
+        for task in late:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _call(self, op: str, params: Message, on_partial: Callable[[bytes], None] | None) -> Message:
+        if self._closed:
+            raise EngineDied("the engine was closed")
+        self.start()
+        self._wanted.set()
+        while not self._running.is_set():  # it may have died again before this task had its turn
+            await self._running.wait()
+        pending = _Pending(on_partial)
+        request_id = self._send(op, params)
+        self._pending[request_id] = pending
+        try:
+            answer = await pending.answer
+        except asyncio.CancelledError:
+            if self._running.is_set():
+                self._send("cancel", {"target": request_id})
+            raise
+        finally:
+            self._pending.pop(request_id, None)
+        self._failures = 0
+        return answer
+
+    def _send(self, op: str, params: Message) -> int:
+        """Write one message. Not drained: latest-wins bounds what can wait in the pipe."""
+        assert self._process is not None and self._process.stdin is not None
+        request_id = next(self._ids)
+        self._process.stdin.write(pack({"v": VERSION, "id": request_id, "op": op, "params": params}))
+        return request_id
+
+    async def _supervise(self) -> None:
+        while not self._closed:
+            reason = await self._live()
+            self._fail_pending(reason)
+            if self._closed:
+                return
+            if self._failures == 0:
+                self._on_outage(f"{reason}; it is being restarted")
+            self._failures += 1
+            await asyncio.sleep(self._wait_s())
+            if self._failures >= PATIENCE:
+                await self._wanted.wait()
+
+    def _wait_s(self) -> float:
+        return float(min(self._longest_wait_s, self._first_wait_s * 2 ** min(self._failures - 1, 20)))
+
+    async def _live(self) -> str:
+        """One life of the process, from start to end. Returns why it ended, as a sentence."""
+        pipe = asyncio.subprocess.PIPE
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._argv, stdin=pipe, stdout=pipe, stderr=pipe, limit=_STREAM_LIMIT_BYTES
+            )
+        except OSError as error:
+            return f"the engine could not be started: {error.strerror or error}"
+        self._process = process
+        self._last_words = ""
+        stderr = asyncio.create_task(self._drain(process))
+        self._running.set()
+        self._wanted.clear()
+        try:
+            await self._read_answers(process)
+            await process.wait()
+            await asyncio.wait([stderr], timeout=0.2)
+            return _ending(process.returncode, self._last_words)
+        except ProtocolError as error:
+            return f"the engine broke the protocol: {error}"
+        finally:
+            self._running.clear()
+            await _reap(process)
+            stderr.cancel()
+
+    async def _read_answers(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                length = body_length(await process.stdout.readexactly(HEADER.size))
+                self._dispatch(unpack(await process.stdout.readexactly(length)))
+
+    def _dispatch(self, message: Message) -> None:
+        pending = self._pending.get(message.get("id", -1))
+        if pending is None:  # the answer to a cancelled request
+            return
+        try:
+            if pending.settle(message):
+                del self._pending[message["id"]]
+        except (KeyError, TypeError) as error:
+            raise ProtocolError(f"an answer cannot be read: {error!r}") from None
+
+    async def _drain(self, process: asyncio.subprocess.Process) -> None:
+        """Keep the pipe empty, and its last line for the report; the engine prints no user's code."""
+        assert process.stderr is not None
+        rest = b""
+        while block := await process.stderr.read(4096):
+            rest = (rest + block)[-4096:]
+            lines = rest.decode("utf-8", "replace").split("\n")
+            self._last_words = next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
+
+    def _fail_pending(self, reason: str) -> None:
+        for pending in self._pending.values():
+            if not pending.answer.done():
+                pending.answer.set_exception(EngineDied(reason))
+        self._pending.clear()
+
+
+def _ending(returncode: int | None, last_words: str) -> str:
+    how = (
+        f"was killed by signal {-returncode}"
+        if returncode and returncode < 0
+        else f"ended with code {returncode}"
+    )
+    return f"the engine process {how}" + (f" ({last_words})" if last_words else "")
+
+
+async def _reap(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    await process.wait()

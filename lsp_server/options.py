@@ -1,0 +1,90 @@
+"""What the client may set: JSON in, typed settings out; a bad value is reported and defaulted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from engine.types import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings in force. In JSON the names are in camelCase: `maxTokens`."""
+
+    enabled: bool = True
+    model: str = ""
+    """Name or path of the model; empty means the default model."""
+    max_tokens: int = 32
+    max_lines: int = 1
+    alternatives: int = 1
+    deadline_ms: int = 3000
+    """Milliseconds after which the best text so far is shown."""
+    debounce_ms: int = 0
+    """Milliseconds to wait for the next keystroke before the engine is asked."""
+
+    def request(self, prefix: bytes, suffix: bytes, path: str) -> Request:
+        """The engine's request for a cursor between `prefix` and `suffix`."""
+        return Request(
+            prefix=prefix,
+            suffix=suffix,
+            path=path,
+            max_tokens=self.max_tokens,
+            max_lines=self.max_lines,
+            alternatives=self.alternatives,
+            deadline_ms=float(self.deadline_ms),
+        )
+
+
+_NAMES = {
+    "enabled": "enabled",
+    "model": "model",
+    "maxTokens": "max_tokens",
+    "maxLines": "max_lines",
+    "alternatives": "alternatives",
+    "deadlineMs": "deadline_ms",
+    "debounceMs": "debounce_ms",
+}
+_LIMITS = {
+    "maxTokens": (1, 1024),
+    "maxLines": (1, 100),
+    "alternatives": (1, 10),
+    "deadlineMs": (50, 60_000),
+    "debounceMs": (0, 5_000),
+}
+
+
+def parse(sent: Any) -> tuple[Settings, list[str]]:
+    """Settings from what the client sent, and one sentence for each part that cannot be used.
+
+    `sent` is the object itself or `{"midword": object}`; null means all defaults.
+    """
+    if isinstance(sent, dict) and "midword" in sent:
+        sent = sent["midword"]
+    if sent is None:
+        return Settings(), []
+    if not isinstance(sent, dict):
+        return Settings(), [f"the options must be an object, not {type(sent).__name__}; defaults are used"]
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, value in sent.items():
+        problem = _problem(name, value)
+        if problem:
+            problems.append(problem)
+        else:
+            values[_NAMES[name]] = value
+    return Settings(**values), problems
+
+
+def _problem(name: str, value: Any) -> str | None:
+    """Why option `name` cannot have `value`, or None."""
+    if name not in _NAMES:
+        return f"option {str(name)[:40]!r} is unknown; known are {', '.join(_NAMES)}"
+    default = getattr(Settings(), _NAMES[name])
+    if type(value) is not type(default):
+        kind = {bool: "true or false", int: "a whole number", str: "a string"}[type(default)]
+        return f"option {name!r} must be {kind}; {default!r} is used"
+    low, high = _LIMITS.get(name, (None, None))
+    if low is not None and high is not None and not low <= value <= high:
+        return f"option {name!r} must be from {low} to {high}, not {value}; {default!r} is used"
+    return None

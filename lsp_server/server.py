@@ -1,0 +1,137 @@
+"""The LSP features. Each handler unpacks, calls, packs; the work is in `session` and `pipeline`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcInvalidParams
+from pygls.lsp.server import LanguageServer
+
+from engine import __version__
+from engine.errors import InputError
+from lsp_server.documents import Edit, Position
+from lsp_server.pipeline import Item, complete
+from lsp_server.rpc import MidwordProtocol
+from lsp_server.session import Session
+
+ACCEPTED = "midword.accepted"
+logger = logging.getLogger(__name__)
+
+
+class MidwordServer(LanguageServer):
+    """pygls' server with our session. One per connection."""
+
+    protocol: MidwordProtocol
+
+    def __init__(self, engine_command: Sequence[str] | None = None) -> None:
+        """`engine_command` replaces the engine's command line, for tests and development."""
+        super().__init__("midword", __version__, protocol_cls=MidwordProtocol)
+        self.session = Session(self.tell, engine_command)
+        self.exited = False
+        _register(self)
+
+    def tell(self, where: Literal["show", "log"], sentence: str) -> None:
+        """Show or log one sentence in the editor."""
+        kind = types.MessageType.Warning
+        if where == "show":
+            self.window_show_message(types.ShowMessageParams(kind, f"midword: {sentence}"))
+        else:
+            self.window_log_message(types.LogMessageParams(kind, f"midword: {sentence}"))
+
+    def report_server_error(self, error: Exception, source: Any) -> None:
+        """A fault of ours or of the client's outside a request: the editor's log, without the message."""
+        self.tell("log", f"a message could not be handled ({type(error).__name__})")
+
+
+def initialize(ls: MidwordServer, params: types.InitializeParams) -> None:
+    """Take over the negotiated encoding, the folder and the options."""
+    ls.session.encoding = types.PositionEncodingKind(ls.workspace.position_encoding).value
+    ls.session.root_uri = ls.workspace.root_uri or ""
+    ls.session.configure(params.initialization_options)
+
+
+def initialized(ls: MidwordServer, params: types.InitializedParams) -> None:
+    """Load the model while the user is still looking for the first key."""
+    ls.session.warm_up()
+
+
+def did_change_configuration(ls: MidwordServer, params: types.DidChangeConfigurationParams) -> None:
+    """New options; `null` is what clients send that want to be asked, and changes nothing."""
+    if params.settings is not None:
+        ls.session.configure(params.settings)
+        ls.session.warm_up()
+
+
+def did_open(ls: MidwordServer, params: types.DidOpenTextDocumentParams) -> None:
+    """A document with its whole text."""
+    document = params.text_document
+    ls.session.open(document.uri, document.version, document.text)
+
+
+def did_change(ls: MidwordServer, params: types.DidChangeTextDocumentParams) -> None:
+    """Edits, in order."""
+    edits = [_edit(change) for change in params.content_changes]
+    ls.session.change(params.text_document.uri, params.text_document.version, edits)
+
+
+def did_close(ls: MidwordServer, params: types.DidCloseTextDocumentParams) -> None:
+    """A document the editor no longer speaks about."""
+    ls.session.close_document(params.text_document.uri)
+
+
+async def inline_completion(
+    ls: MidwordServer, params: types.InlineCompletionParams
+) -> types.InlineCompletionList:
+    """Ghost text at the cursor."""
+    position = Position(params.position.line, params.position.character)
+    try:
+        items = await complete(ls.session, params.text_document.uri, position)
+    except InputError as error:
+        raise JsonRpcInvalidParams(str(error)) from None
+    return types.InlineCompletionList([_inline_item(item) for item in items])
+
+
+def accepted(ls: MidwordServer, *arguments: Any) -> None:
+    """The user took an item; the argument is the id it was shown with."""
+    if arguments:
+        ls.session.suggestions.accept(str(arguments[0]))
+
+
+async def shutdown(ls: MidwordServer, params: None) -> None:
+    """Cancel what is in flight and end the engine before the answer."""
+    await ls.session.close()
+
+
+def exit_(ls: MidwordServer, params: None) -> None:
+    """Stop reading messages."""
+    ls.exited = True
+
+
+def _register(server: MidwordServer) -> None:
+    server.feature(types.INITIALIZE)(initialize)
+    server.feature(types.INITIALIZED)(initialized)
+    server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(did_change_configuration)
+    server.feature(types.TEXT_DOCUMENT_DID_OPEN)(did_open)
+    server.feature(types.TEXT_DOCUMENT_DID_CHANGE)(did_change)
+    server.feature(types.TEXT_DOCUMENT_DID_CLOSE)(did_close)
+    # Without options pygls advertises nothing.
+    server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(inline_completion)
+    server.feature(types.SHUTDOWN)(shutdown)
+    server.feature(types.EXIT)(exit_)
+    server.command(ACCEPTED)(accepted)
+
+
+def _edit(change: types.TextDocumentContentChangeEvent) -> Edit:
+    if isinstance(change, types.TextDocumentContentChangePartial):
+        start, end = change.range.start, change.range.end
+        return Edit(change.text, Position(start.line, start.character), Position(end.line, end.character))
+    return Edit(change.text)
+
+
+def _inline_item(item: Item) -> types.InlineCompletionItem:
+    cursor = types.Position(item.position.line, item.position.column)
+    command = types.Command("Accepted a midword completion", ACCEPTED, arguments=[item.item_id])
+    return types.InlineCompletionItem(item.text, range=types.Range(cursor, cursor), command=command)

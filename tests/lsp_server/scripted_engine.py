@@ -1,0 +1,127 @@
+"""A fake engine for tests: the real wire protocol, scripted answers, a log of what it did.
+
+    scripted_engine.py [--step-ms MS] [--log FILE] [serve …]
+
+A completion runs in steps, each sleeping `--step-ms`; between steps it looks at cancellations, as the
+real engine does between model evaluations. What it answers depends on how the prefix ends, see SCRIPT.
+The log gets one line per event: `complete ID`, `step ID N`, `cancelled ID`, `result ID`, `pid PID`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import queue
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from engine.protocol import pack, read_message, result_to_wire
+from engine.types import Certificate, Completion, Result, Usage
+
+DEFAULT_STEPS = 2
+SLOW_STEPS = 100
+SCRIPT: list[tuple[bytes, list[bytes]]] = [
+    (b"self.comp", [b"ute_total(items)"]),
+    (b"self.com", [b"pute_total(items)"]),
+    (b"self.co", [b"mpute_total(items)"]),
+    (b"self.c", [b"ompute_total(items)"]),
+    (b"x.hel", [b"lo()"]),
+    (b"call(", [b"a, b)"]),
+    (b"two", [b" one", b" other"]),
+    (b"blank", [b"  \n"]),
+    (b"caf\xc3\xa9 = ", ["'😀 crème'".encode()]),
+    (b"SLOW", [b"slow answer"]),
+    (b"nothing", []),
+]
+
+
+class Engine:
+    def __init__(self, step_s: float, log: Path | None) -> None:
+        self.step_s = step_s
+        self.log_file = log
+        self.cancelled: set[int] = set()
+        self.work: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.write_lock = threading.Lock()
+        self.log(f"pid {os.getpid()}")
+
+    def log(self, line: str) -> None:
+        if self.log_file:
+            with self.log_file.open("a") as file:
+                file.write(line + "\n")
+
+    def send(self, message: dict[str, Any]) -> None:
+        with self.write_lock:
+            sys.stdout.buffer.write(pack(message))
+            sys.stdout.buffer.flush()
+
+    def read(self) -> None:
+        while (message := read_message(sys.stdin.buffer)) is not None:
+            if message["op"] == "cancel":
+                self.cancelled.add(message["params"]["target"])
+            elif message["op"] == "shutdown":
+                self.send({"id": message["id"], "event": "result", "data": {}})
+                break
+            else:
+                self.work.put(message)
+        os._exit(0)
+
+    def run(self) -> None:
+        threading.Thread(target=self.read, daemon=True).start()
+        while True:
+            message = self.work.get()
+            if message["op"] == "complete":
+                self.complete(message["id"], message["params"])
+            else:
+                answers = {
+                    "info": {"model": "scripted", "context": 1024, "version": "0"},
+                    "health": {"ok": True},
+                    "next_bytes": {"tail": message["params"].get("prefix", b"")},
+                }
+                self.send({"id": message["id"], "event": "result", "data": answers[message["op"]]})
+
+    def complete(self, request_id: int, params: dict[str, Any]) -> None:
+        self.log(f"complete {request_id}")
+        prefix = params["prefix"]
+        if prefix.endswith(b"CRASH"):
+            print("loading\nfatal: scripted crash", file=sys.stderr, flush=True)
+            os._exit(3)
+        if prefix.endswith(b"GARBAGE"):
+            sys.stdout.buffer.write(b"\xff\xff\xff\xffthis is no frame")
+            sys.stdout.buffer.flush()
+            return
+        if prefix.endswith(b"ERROR"):
+            answer = {"code": "BackendError", "message": "the model refused"}
+            self.send({"id": request_id, "event": "error", **answer})
+            return
+        texts = next((texts for end, texts in SCRIPT if prefix.endswith(end)), [b"_done"])
+        for step in range(SLOW_STEPS if prefix.endswith(b"SLOW") else DEFAULT_STEPS):
+            if request_id in self.cancelled:
+                self.log(f"cancelled {request_id}")
+                self.send({"id": request_id, "event": "error", "code": "Cancelled", "message": "cancelled"})
+                return
+            self.log(f"step {request_id} {step}")
+            if texts:
+                self.send({"id": request_id, "event": "partial", "data": {"text": texts[0][: step + 1]}})
+            time.sleep(self.step_s)
+        self.log(f"result {request_id}")
+        self.send({"id": request_id, "event": "result", "data": result_to_wire(_result(texts))})
+
+
+def _result(texts: list[bytes]) -> Result:
+    return Result(
+        completions=tuple(Completion(text=text, logp=-1.0, stop="lines") for text in texts),
+        certificate=Certificate(law="canonical", contexts=1, covers=1, dropped_bound=0.0, non_canonical=0.0),
+        usage=Usage(1, 1, 1, 1, 1.0, 1.0, 1.0),
+        model="scripted",
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--step-ms", type=float, default=1.0)
+    parser.add_argument("--log", type=Path)
+    options, _ = parser.parse_known_args()
+    Engine(options.step_ms / 1000, options.log).run()
