@@ -49,13 +49,12 @@ def fetch(entry: RegistryEntry, target: Path, report: Report) -> None:
 
     Raises DownloadError, ModelCorrupt.
     """
-    work = target.with_name(_WORK)
     with _writing(target) as part:
         _require_space(target.parent, 2 * entry.size_bytes)
-        sha256 = _join(entry, part, work, report)
+        sha256 = _join(entry, part, target.with_name(_WORK), report)
         _check_download(entry, part, sha256)
         _publish(part, target, sha256, " + ".join(entry.source))
-    shutil.rmtree(work, ignore_errors=True)
+    clear_work(target.parent)
 
 
 def derive(source: Path, target: Path, weights: str, report: Report) -> None:
@@ -73,12 +72,20 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def clean(folder: Path, entry: RegistryEntry, resumable_too: bool = False) -> None:
-    """Remove what an interrupted run left in `folder`, save (unless told) what its source can resume."""
+def clean(folder: Path, entry: RegistryEntry) -> None:
+    """Remove what an interrupted run left in `folder`, save what its source can resume."""
     for part in folder.glob(f"{entry.name}-*.part"):
         part.unlink(missing_ok=True)
-    if resumable_too or not any(map(resumable, entry.source)):
-        shutil.rmtree(folder / _WORK, ignore_errors=True)
+    if not any(map(resumable, entry.source)):
+        clear_work(folder)
+
+
+def clear_work(folder: Path) -> int:
+    """Remove unfinished downloads in `folder`. Returns the bytes freed."""
+    work = folder / _WORK
+    freed = sum(file.stat().st_size for file in work.rglob("*") if file.is_file())
+    shutil.rmtree(work, ignore_errors=True)
+    return freed
 
 
 def delete(path: Path) -> None:

@@ -62,9 +62,9 @@ def check(path: Path) -> Gguf:
         tensors = tuple(reader.tensor() for _ in range(reader.tensor_count))
         expected = reader.position
         if tensors:
-            alignment = int(metadata.get("general.alignment", 32))
-            if alignment <= 0:
-                raise reader.corrupt(f"general.alignment is {alignment}, not a positive number")
+            alignment = metadata.get("general.alignment", 32)
+            if not isinstance(alignment, int) or alignment <= 0:
+                raise reader.corrupt(f"general.alignment is {alignment!r}, not a positive number")
             start = -(-reader.position // alignment) * alignment
             expected = start + max(t.offset_bytes + t.size_bytes for t in tensors)
         if reader.size < expected:

@@ -106,21 +106,22 @@ def verify(name: str | None = None, progress: Report | None = None) -> list[Verd
 def remove(name: str) -> int:
     """Delete the model's files and its tuning, or with `name:type` the file of that type only.
 
-    Returns the bytes freed. Files that are not midword's stay. Raises ModelNotFound if there is nothing to delete, DownloadError
-    if it cannot be deleted.
+    Returns the bytes freed. Files that are not midword's stay.
+    Raises ModelNotFound if there is nothing to delete, DownloadError if it cannot be deleted.
     """
     entry, weights = find(name)
     folder = models_dir() / entry.name
+    one = ":" in name
     with _locked(entry, silent):
-        one = ":" in name
         own = [file_of(entry, weights)] if one else sorted(folder.glob(f"{entry.name}-*.gguf"))
         own = [path for path in own if path.exists()]
-        if not own:
-            raise ModelNotFound(f"{name} is not on this machine, so there is nothing to remove")
         freed = sum(path.stat().st_size for path in own)
+        if not one:
+            freed += files.clear_work(folder)
+        if not own and not freed:
+            raise ModelNotFound(f"{name} is not on this machine, so there is nothing to remove")
         for path in own:
             files.delete(path)
-        files.clean(folder, entry, resumable_too=not one)
     if not one:
         save_tuned(entry.name, None)
         with suppress(OSError):  # something of the user's lies there: it stays

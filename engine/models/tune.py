@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,17 +13,23 @@ from engine.errors import InputError, ModelNotFound
 from engine.models import measure
 from engine.models.home import save_tuned
 from engine.models.names import file_of, find, types_here
-from engine.models.progress import Report
+from engine.models.progress import Report, silent
 from engine.models.quantize import WEIGHT_TYPES
 from engine.models.registry import RegistryEntry
 from engine.models.store import remove, resolve
 
 QUALITY_LOSS = 0.01
 """A type whose bits per byte exceed the best one's by more than this share is not picked."""
+SAME_SPEED = 0.05
+"""Requests that differ by less than this share count as equally fast; then quality decides."""
 _SMALL_BYTES = 1_000_000_000
 _CANDIDATES = ("q4_0", "q4_1", "iq4_nl", "q6_k", "q8_0")
-_WINDOWS = 8
+_WINDOWS = 5
 _PREFILL_TOKENS = 256
+_ROUNDS = 3
+
+
+Speed = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +61,13 @@ class Tuning:
 
 
 def pick(rows: Sequence[Measurement]) -> Measurement:
-    """The fastest typical completion among those within `QUALITY_LOSS` of the best quality."""
+    """The fastest typical completion among those within `QUALITY_LOSS` of the best quality; of those
+    within `SAME_SPEED` of it, the one with the best quality."""
     best = min(row.bits_per_byte for row in rows)
     good = [row for row in rows if row.bits_per_byte <= best * (1 + QUALITY_LOSS)]
-    return min(good, key=lambda row: row.request_ms)
+    fastest_ms = min(row.request_ms for row in good)
+    fast = [row for row in good if row.request_ms <= fastest_ms * (1 + SAME_SPEED)]
+    return min(fast, key=lambda row: row.bits_per_byte)
 
 
 def candidates(entry: RegistryEntry) -> tuple[str, ...]:
@@ -68,15 +77,11 @@ def candidates(entry: RegistryEntry) -> tuple[str, ...]:
 
 
 def tune(
-    name: str | None,
-    types: Sequence[str] = (),
-    progress: Report | None = None,
-    on_row: Callable[[Measurement], None] | None = None,
-    store_pick: bool = True,
+    name: str | None, types: Sequence[str] = (), progress: Report | None = None, store_pick: bool = True
 ) -> Tuning:
-    """Measure `types` (default: `candidates`) of model `name`, pulled if need be; about 10 s each for 135M.
+    """Measure `types` (default: `candidates`) of model `name`, pulled if need be; 10 to 20 s each for 135M.
 
-    The pick is stored for `resolve` unless `store_pick` is false. Files made for measuring only are removed.
+    The pick is stored for `resolve` unless `store_pick` is false. Files made only to be measured are removed.
     Raises InputError, and what `resolve` raises.
     """
     entry, _ = find(name)
@@ -84,12 +89,8 @@ def tune(
     if unknown:
         raise InputError(f"{unknown[0]!r} is not a weight type; take some of {', '.join(WEIGHT_TYPES)}")
     keep = {*types_here(entry), entry.shipped}
-    rows: list[Measurement] = []
     try:
-        for weights in types or candidates(entry):
-            rows.append(_measured(entry, weights, progress))
-            if on_row is not None:
-                on_row(rows[-1])
+        rows = _measured(entry, list(types or candidates(entry)), progress or silent)
         picked = pick(rows)
         keep.add(picked.weights)
     finally:
@@ -99,26 +100,42 @@ def tune(
     return Tuning(entry.name, tuple(rows), picked)
 
 
-def _measured(entry: RegistryEntry, weights: str, progress: Report | None) -> Measurement:
-    path = resolve(f"{entry.name}:{weights}", progress).path
-    if progress is not None:
-        progress(f"measuring {weights}", 0, None)
-    return measure_file(path, weights)
-
-
-def measure_file(path: Path, weights: str, windows: int = _WINDOWS) -> Measurement:
-    """Quality on `windows` windows of Python, and speed, of one GGUF file. Raises BackendError."""
-    texts = measure.code_windows(windows)
-    with measure.probe(path) as model:
-        tokens = [token for text in texts for token in model.tokens(text)][:_PREFILL_TOKENS]
-        return Measurement(
-            weights=weights,
-            prefill_tokens_per_s=measure.prefill_tokens_per_s(model, tokens),
-            decode_ms=measure.decode_ms(model, tokens, width=1, repeats=24),
-            batch8_ms=measure.decode_ms(model, tokens, width=8, repeats=12),
-            bits_per_byte=measure.bits_per_byte(model, texts),
-            size_bytes=path.stat().st_size,
+def _measured(entry: RegistryEntry, types: Sequence[str], report: Report) -> list[Measurement]:
+    """Quality once, speed in rounds over all types: other load on the machine then hits all alike, and the
+    best of the rounds is what the machine can do."""
+    paths = {weights: resolve(f"{entry.name}:{weights}", report).path for weights in types}
+    speeds: dict[str, list[Speed]] = {weights: [] for weights in types}
+    for number in range(_ROUNDS):
+        for weights, path in paths.items():
+            report(f"measuring speed, round {number + 1} of {_ROUNDS}: {weights}", 0, None)
+            speeds[weights].append(measure_speed(path))
+    rows = []
+    for weights, path in paths.items():
+        report(f"measuring quality: {weights}", 0, None)
+        prefill, decode, batch8 = zip(*speeds[weights], strict=True)
+        quality = measure_quality(path)
+        rows.append(
+            Measurement(weights, quality, max(prefill), min(decode), min(batch8), path.stat().st_size)
         )
+    return rows
+
+
+def measure_speed(path: Path) -> Speed:
+    """Prefill tokens per second, milliseconds of a single decode and of a batch of eight."""
+    with measure.probe(path) as model:
+        tokens = [token for text in measure.code_windows(_WINDOWS) for token in model.tokens(text)]
+        tokens = tokens[:_PREFILL_TOKENS]
+        return (
+            measure.prefill_tokens_per_s(model, tokens, repeats=2),
+            measure.decode_ms(model, tokens, width=1, repeats=16),
+            measure.decode_ms(model, tokens, width=8, repeats=6),
+        )
+
+
+def measure_quality(path: Path) -> float:
+    """Bits per byte of Python code; lower is better."""
+    with measure.probe(path) as model:
+        return measure.bits_per_byte(model, measure.code_windows(_WINDOWS))
 
 
 def _drop(entry: RegistryEntry, keep: set[str]) -> None:

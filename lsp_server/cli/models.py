@@ -48,11 +48,13 @@ def _list(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([asdict(state) | {"name": state.entry.name} for state in states], indent=1))
         return 0
-    table = Table("name", "licence", "size", "state", "FIM", "context", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "licence", "size", "state", "FIM", "context"):
+        table.add_column(column, no_wrap=column == "name", justify="right" if column == "size" else "left")
     for state in states:
         entry = state.entry
         mark = "" if entry.pinned else "~"
-        name = entry.name if entry.pinned else f"{entry.name} *"
+        name = entry.name if entry.pinned else f"{entry.name}*"
         size = f"{mark}{entry.size_bytes / 1e6:,.0f} MB"
         table.add_row(name, entry.licence, size, _state(state), entry.fim, f"{entry.context:,}")
     console = Console()
