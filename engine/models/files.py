@@ -49,12 +49,17 @@ def fetch(entry: RegistryEntry, target: Path, report: Report) -> None:
 
     Raises DownloadError, ModelCorrupt.
     """
-    with _writing(target) as part:
-        _require_space(target.parent, 2 * entry.size_bytes)
-        sha256 = _join(entry, part, target.with_name(_WORK), report)
-        _check_download(entry, part, sha256)
-        _publish(part, target, sha256, " + ".join(entry.source))
-    clear_work(target.parent)
+    keep_work = any(map(resumable, entry.source))
+    try:
+        with _writing(target) as part:
+            _require_space(target.parent, 2 * entry.size_bytes)
+            sha256 = _join(entry, part, target.with_name(_WORK), report)
+            keep_work = False  # it came through: whole, or so wrong that resuming would not help
+            _check_download(entry, part, sha256)
+            _publish(part, target, sha256, " + ".join(entry.source))
+    finally:
+        if not keep_work:
+            clear_work(target.parent)
 
 
 def derive(source: Path, target: Path, weights: str, report: Report) -> None:

@@ -24,8 +24,8 @@ SAME_SPEED = 0.05
 """Requests that differ by less than this share count as equally fast; then quality decides."""
 _SMALL_BYTES = 1_000_000_000
 _CANDIDATES = ("q4_0", "q4_1", "iq4_nl", "q6_k", "q8_0")
-_WINDOWS = 5
-_PREFILL_TOKENS = 256
+_WINDOWS = 4
+_PREFILL_TOKENS = 128
 _ROUNDS = 3
 
 
@@ -40,7 +40,7 @@ class Measurement:
     bits_per_byte: float
     prefill_tokens_per_s: float
     decode_ms: float
-    """One token after a context of 256."""
+    """One token after a context of 128."""
     batch8_ms: float
     """Eight tokens at once: what covers and drafts cost."""
     size_bytes: int

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     states = store.states()
     if options.json:
-        print(json.dumps([asdict(state) | {"name": state.entry.name} for state in states], indent=1))
+        print(json.dumps([_as_json(state) for state in states], indent=1))
         return 0
     table = Table(box=None, pad_edge=False)
     for column in ("name", "licence", "size", "state", "FIM", "context"):
@@ -61,6 +61,11 @@ def _list(options: argparse.Namespace) -> int:
     console.print(table)
     console.print("* unpinned: checksum not verified, size/GGUF header only", style="dim")
     return 0
+
+
+def _as_json(state: store.ModelState) -> dict[str, object]:
+    here = {"pulled": state.pulled, "tuned": state.tuned, "disk_bytes": state.disk_bytes}
+    return asdict(state.entry) | {"pinned": state.entry.pinned} | here
 
 
 def _state(state: store.ModelState) -> str:
