@@ -109,6 +109,8 @@ class EngineClient:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        self._fail_pending("the engine was closed")
+        self._running.set()  # wakes the requests that were waiting for a start
 
     async def _call(self, op: str, params: Message, on_partial: Callable[[bytes], None] | None) -> Message:
         if self._closed:
@@ -117,13 +119,15 @@ class EngineClient:
         self._wanted.set()
         while not self._running.is_set():  # it may have died again before this task had its turn
             await self._running.wait()
+            if self._closed:
+                raise EngineDied("the engine was closed")
         pending = _Pending(on_partial)
         request_id = self._send(op, params)
         self._pending[request_id] = pending
         try:
             answer = await pending.answer
         except asyncio.CancelledError:
-            if self._running.is_set():
+            if self._running.is_set() and not self._closed:
                 self._send("cancel", {"target": request_id})
             raise
         finally:

@@ -77,4 +77,4 @@ def _follow(session: Session, snapshot: Snapshot, entry: Entry) -> list[Item]:
 def _items(session: Session, snapshot: Snapshot, texts: tuple[bytes, ...]) -> list[Item]:
     shown = dict.fromkeys(shown_text(text, snapshot.suffix).decode() for text in texts)
     position = session.documents[snapshot.uri].position(len(snapshot.prefix), session.encoding)
-    return [Item(session.suggestions.show(snapshot.uri), text, position) for text in shown if text]
+    return [Item(session.suggestions.show(), text, position) for text in shown if text]

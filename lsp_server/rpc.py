@@ -80,10 +80,12 @@ def _plain(error: JsonRpcException) -> dict[str, Any]:
 
 
 class _WithoutArguments(logging.Formatter):
-    """Prints a record's fixed text only: pygls' arguments are messages, that is, the user's code."""
+    """Prints a record's fixed first line: pygls' arguments are messages, that is, the user's code."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"midword: {record.name}: {record.msg if isinstance(record.msg, str) else type(record.msg)}"
+        kind = record.exc_info[0] if record.exc_info else None
+        text = record.msg.splitlines()[0] if isinstance(record.msg, str) else type(record.msg).__name__
+        return f"midword: {record.name}: {text}" + (f" ({kind.__name__})" if kind else "")
 
 
 def quiet_logging() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcInvalidParams
+from pygls.exceptions import FeatureRequestError, JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 
 from engine import __version__
@@ -42,7 +42,9 @@ class MidwordServer(LanguageServer):
             self.window_log_message(types.LogMessageParams(kind, f"midword: {sentence}"))
 
     def report_server_error(self, error: Exception, source: Any) -> None:
-        """A fault of ours or of the client's outside a request: the editor's log, without the message."""
+        """A fault outside a request (those are answered): the editor's log, without the message."""
+        if source is FeatureRequestError:
+            return
         self.tell("log", f"a message could not be handled ({type(error).__name__})")
 
 

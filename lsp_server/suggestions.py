@@ -8,7 +8,7 @@ Nothing is kept on disk.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass
 
 CACHE_BYTES = 8 * 2**20
@@ -49,7 +49,7 @@ class Suggestions:
     def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
         self._cache_bytes = cache_bytes
         self._entries: deque[Entry] = deque()
-        self._shown: OrderedDict[str, str] = OrderedDict()
+        self._shown: deque[str] = deque(maxlen=SHOWN_ITEMS)
         self._next_id = 0
         self.accepted = 0
 
@@ -73,23 +73,16 @@ class Suggestions:
         """Drop the answers for `uri`, or all of them."""
         self._entries = deque(e for e in self._entries if uri is not None and e.uri != uri)
 
-    def show(self, uri: str) -> str:
+    def show(self) -> str:
         """A fresh id for an item handed to the editor."""
         self._next_id += 1
-        item_id = str(self._next_id)
-        self._shown[item_id] = uri
-        while len(self._shown) > SHOWN_ITEMS:
-            self._shown.popitem(last=False)
-        return item_id
+        self._shown.append(str(self._next_id))
+        return self._shown[-1]
 
     def accept(self, item_id: str) -> bool:
-        """Count an acceptance. False for an id that was never shown, is too old, or counted already.
-
-        The document's older answers are dropped: the text they were for has just changed.
-        """
-        uri = self._shown.pop(item_id, None)
-        if uri is None:
+        """Count an acceptance. False for an id that was never shown, is too old, or counted already."""
+        if item_id not in self._shown:
             return False
+        self._shown.remove(item_id)
         self.accepted += 1
-        self.forget(uri)
         return True

@@ -31,7 +31,7 @@ class EngineLog:
     """What the scripted engine did, and the command that starts it."""
 
     path: Path
-    step_ms: float = 1.0
+    step_ms: float
 
     @property
     def argv(self) -> list[str]:
@@ -184,8 +184,14 @@ class _Collector:
 
 
 @pytest.fixture
-def engine_log(tmp_path: Path) -> EngineLog:
-    return EngineLog(tmp_path / "engine.log")
+def step_ms() -> float:
+    """How long a step of the scripted engine takes; override with `parametrize`."""
+    return 1.0
+
+
+@pytest.fixture
+def engine_log(tmp_path: Path, step_ms: float) -> EngineLog:
+    return EngineLog(tmp_path / "engine.log", step_ms)
 
 
 @pytest.fixture
@@ -239,3 +245,8 @@ async def start_process(engine_log: EngineLog) -> AsyncIterator[StartProcess]:
 @pytest.fixture
 def wait_until() -> Callable[..., Awaitable[None]]:
     return until
+
+
+@pytest.fixture
+def new_client() -> type[Client]:
+    return Client

@@ -10,6 +10,7 @@ The log gets one line per event: `complete ID`, `step ID N`, `cancelled ID`, `re
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import queue
 import sys
@@ -114,7 +115,7 @@ def _result(texts: list[bytes]) -> Result:
     return Result(
         completions=tuple(Completion(text=text, logp=-1.0, stop="lines") for text in texts),
         certificate=Certificate(law="canonical", contexts=1, covers=1, dropped_bound=0.0, non_canonical=0.0),
-        usage=Usage(1, 1, 1, 1, 1.0, 1.0, 1.0),
+        usage=Usage(**{field.name: 1 for field in dataclasses.fields(Usage)}),
         model="scripted",
     )
 
