@@ -64,7 +64,10 @@ class Document:
         self._splice(first, last, self.lines[first][:first_byte] + middle + self.lines[last][last_byte:])
 
     def split(self, position: Position, encoding: Encoding) -> tuple[bytes, bytes]:
-        """The text before and after `position`. Raises InputError if the line does not exist."""
+        """The text before and after `position`.
+
+        Raises InputError if the line does not exist, or the document is broken.
+        """
         if self.broken:
             raise InputError(self.broken)
         if position.line >= len(self.lines):
@@ -74,8 +77,13 @@ class Document:
         before = b"".join(self.lines[:line]) + here[:byte_column]
         return before, here[byte_column:] + b"".join(self.lines[line + 1 :])
 
+    def clamp(self, position: Position, encoding: Encoding) -> Position:
+        """`position`, moved to the character boundary that `split` takes it for."""
+        line, byte_column = self._locate(position, encoding)
+        return Position(line, to_column(self.lines[line], byte_column, encoding))
+
     def position(self, byte_offset: int, encoding: Encoding) -> Position:
-        """The position of a byte offset of the text."""
+        """The position of a byte offset of the text; walks over all lines before it."""
         for number, line in enumerate(self.lines):
             if byte_offset < len(line) or number == len(self.lines) - 1:
                 return Position(number, to_column(_content(line), byte_offset, encoding))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.errors import EngineDied, MidwordError
 from lsp_server.documents import Position
@@ -41,16 +41,20 @@ async def complete(session: Session, uri: str, position: Position) -> list[Item]
 
 async def _from_engine(session: Session, snapshot: Snapshot) -> list[Item]:
     settings = session.settings
+    limit_ms = settings.deadline_ms + LIMIT_MARGIN_MS
     request = settings.request(snapshot.prefix, snapshot.suffix, snapshot.path)
     try:
         result = await session.scheduler.run(
             snapshot.uri,
             lambda: session.engine.complete(request),
             debounce_ms=settings.debounce_ms,
-            limit_ms=settings.deadline_ms + LIMIT_MARGIN_MS,
+            limit_ms=limit_ms,
         )
-    except (EngineDied, TimeoutError):
-        return []  # a death is reported as an outage, by the engine client
+    except EngineDied:
+        return []  # reported as an outage, by the engine client
+    except TimeoutError:
+        session.report_once(f"no completion within {limit_ms} ms; a smaller model answers sooner")
+        return []
     except MidwordError as error:
         session.report_once(str(error))
         return []
@@ -70,11 +74,11 @@ def _follow(session: Session, snapshot: Snapshot, entry: Entry) -> list[Item]:
     cursor_byte = len(now) - len(snapshot.suffix)
     if cursor_byte < 0:
         return []
-    newer = Snapshot(snapshot.uri, snapshot.path, document.version, now[:cursor_byte], now[cursor_byte:])
-    return _items(session, newer, entry.remaining(newer.uri, newer.prefix, newer.suffix))
+    remaining = entry.remaining(snapshot.uri, now[:cursor_byte], now[cursor_byte:])
+    cursor = document.position(cursor_byte, session.encoding)
+    return _items(session, replace(snapshot, position=cursor), remaining)
 
 
 def _items(session: Session, snapshot: Snapshot, texts: tuple[bytes, ...]) -> list[Item]:
     shown = dict.fromkeys(shown_text(text, snapshot.suffix).decode() for text in texts)
-    position = session.documents[snapshot.uri].position(len(snapshot.prefix), session.encoding)
-    return [Item(session.suggestions.show(), text, position) for text in shown if text]
+    return [Item(session.suggestions.show(), text, snapshot.position) for text in shown if text]

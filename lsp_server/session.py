@@ -28,6 +28,8 @@ class Snapshot:
     uri: str
     path: str
     version: int
+    position: Position
+    """The cursor, on a character boundary."""
     prefix: bytes
     suffix: bytes
 
@@ -112,7 +114,9 @@ class Session:
             raise InputError("the document is not open")
         document = self.documents[uri]
         prefix, suffix = document.split(position, self.encoding)
-        return Snapshot(uri, _shown_path(uri, self.root_uri), document.version, prefix, suffix)
+        path = _shown_path(uri, self.root_uri)
+        cursor = document.clamp(position, self.encoding)
+        return Snapshot(uri, path, document.version, cursor, prefix, suffix)
 
     async def close(self) -> None:
         """Cancel all work and end the engine process."""

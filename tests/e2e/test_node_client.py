@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -82,7 +83,7 @@ SERVER = [sys.executable, "-P", "-m", "lsp_server", "lsp", "--stdio"]
 
 
 def test_half_an_identifier_with_the_scripted_engine(node: str, tmp_path: Path) -> None:
-    engine = f"{sys.executable} {SCRIPTED_ENGINE} --step-ms 30"
+    engine = shlex.join([sys.executable, str(SCRIPTED_ENGINE), "--step-ms", "30"])
     answer = type_into_the_file(node, tmp_path, [*SERVER, "--engine-command", engine], 20, 20_000)
     assert answer["codes"] == [CANCELLED] * 3 + [None]
     assert assert_completed(answer) == "ute_total(items)"

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import shlex
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -223,7 +224,7 @@ async def start_process(engine_log: EngineLog) -> AsyncIterator[StartProcess]:
 
     async def start(cwd: Path | None = None) -> tuple[asyncio.subprocess.Process, Client]:
         argv = [sys.executable, "-P", "-m", "lsp_server", "lsp", "--stdio"]
-        argv += ["--engine-command", " ".join(engine_log.argv)]
+        argv += ["--engine-command", shlex.join(engine_log.argv)]
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe, cwd=cwd)
         assert process.stdin is not None and process.stdout is not None

@@ -178,6 +178,43 @@ async def test_invalid_options_are_reported_once(client: Any) -> None:
     assert "'maxTokens'" in messages[0] and "'colour'" in messages[1]
 
 
+async def test_another_model_means_another_engine(client: Any, engine_log: Any) -> None:
+    await client.initialize()
+    client.open("x.hel")
+    assert await client.texts(0, 5) == ["lo()"]
+    client.notify("workspace/didChangeConfiguration", {"settings": {"midword": {"model": "other"}}})
+    assert await client.texts(0, 5) == ["lo()"]
+    assert len(engine_log.pids) == 2 and len(engine_log.lines("complete")) == 2
+    client.notify("workspace/didChangeConfiguration", {"settings": {"midword": {"model": "other"}}})
+    assert await client.texts(0, 5) == ["lo()"]
+    assert len(engine_log.pids) == 2 and len(engine_log.lines("complete")) == 2
+
+
+async def test_engine_errors_and_deaths_are_empty_answers_and_said_once(client: Any) -> None:
+    await client.initialize()
+    client.open("ERROR\nCRASH\nx.hel")
+    for _ in range(2):
+        assert await client.texts(0, 5) == []
+    assert client.take("window/logMessage") == ["midword: the model refused"]
+    for _ in range(2):
+        assert await client.texts(1, 5) == []
+    (message,) = client.take("window/showMessage")
+    assert "scripted crash" in message
+    assert await client.texts(2, 5) == ["lo()"]
+
+
+async def test_an_engine_that_is_late_is_given_up(
+    client: Any, engine_log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lsp_server.pipeline.LIMIT_MARGIN_MS", 50)
+    await client.initialize(deadlineMs=50)
+    client.open("SLOW")
+    assert await client.texts(0, 4) == []
+    assert client.take("window/logMessage") == [
+        "midword: no completion within 100 ms; a smaller model answers sooner"
+    ]
+
+
 async def test_a_megabyte_is_edited_and_completed(client: Any) -> None:
     await client.initialize()
     client.open("value = 'ü'\n" * 85_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def test_version_imports_neither_pygls_nor_a_model_library() -> None:
 async def test_tcp_serves_one_editor_on_loopback_and_ends(engine_log: Any, new_client: Any) -> None:
     argv = [sys.executable, "-P", "-m", "lsp_server", "lsp", "--tcp", "0"]
     process = await asyncio.create_subprocess_exec(
-        *argv, "--engine-command", " ".join(engine_log.argv), stderr=asyncio.subprocess.PIPE
+        *argv, "--engine-command", shlex.join(engine_log.argv), stderr=asyncio.subprocess.PIPE
     )
     assert process.stderr is not None
     line = (await asyncio.wait_for(process.stderr.readline(), 10)).decode()
@@ -138,7 +139,7 @@ async def test_tcp_serves_one_editor_on_loopback_and_ends(engine_log: Any, new_c
 
 async def test_stderr_holds_nothing_of_the_users(engine_log: Any) -> None:
     secret = "s3cr3t_in_the_code"
-    argv = [sys.executable, "-P", "-m", "lsp_server", "lsp", "--engine-command", " ".join(engine_log.argv)]
+    argv = [sys.executable, "-P", "-m", "lsp_server", "lsp", "--engine-command", shlex.join(engine_log.argv)]
     bad_change = {"textDocument": {"uri": secret, "version": secret}, "contentChanges": secret}
     messages = [
         {"id": 1, "method": "initialize", "params": {"processId": None, "rootUri": None, "capabilities": {}}},
