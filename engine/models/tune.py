@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from math import log2
 from pathlib import Path
 
 from engine.errors import InputError, ModelNotFound
@@ -21,12 +22,12 @@ from engine.models.store import remove, resolve
 QUALITY_LOSS = 0.01
 """A type whose bits per byte exceed the best one's by more than this share is not picked."""
 SAME_SPEED = 0.05
-"""Requests that differ by less than this share count as equally fast; then quality decides."""
+"""Requests that differ by less than this share count as equally fast."""
 _SMALL_BYTES = 1_000_000_000
 _CANDIDATES = ("q4_0", "q4_1", "iq4_nl", "q6_k", "q8_0")
-_WINDOWS = 4
+_WINDOWS = 6
 _PREFILL_TOKENS = 128
-_ROUNDS = 3
+_ROUNDS = 2
 
 
 Speed = tuple[float, float, float]
@@ -61,13 +62,15 @@ class Tuning:
 
 
 def pick(rows: Sequence[Measurement]) -> Measurement:
-    """The fastest typical completion among those within `QUALITY_LOSS` of the best quality; of those
-    within `SAME_SPEED` of it, the one with the best quality."""
+    """The fastest typical completion among those within `QUALITY_LOSS` of the best quality.
+
+    Between equally fast ones, a loss of `QUALITY_LOSS` weighs as much as twice the size.
+    """
     best = min(row.bits_per_byte for row in rows)
     good = [row for row in rows if row.bits_per_byte <= best * (1 + QUALITY_LOSS)]
     fastest_ms = min(row.request_ms for row in good)
     fast = [row for row in good if row.request_ms <= fastest_ms * (1 + SAME_SPEED)]
-    return min(fast, key=lambda row: row.bits_per_byte)
+    return min(fast, key=lambda row: log2(row.size_bytes) + (row.bits_per_byte / best - 1) / QUALITY_LOSS)
 
 
 def candidates(entry: RegistryEntry) -> tuple[str, ...]:

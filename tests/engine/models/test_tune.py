@@ -12,8 +12,10 @@ from engine.models import measure, store, tune
 from engine.models.registry import load
 
 
-def row(weights: str, bits: float, prefill: float, decode: float, batch8: float) -> tune.Measurement:
-    return tune.Measurement(weights, bits, prefill, decode, batch8, 1)
+def row(
+    weights: str, bits: float, prefill: float, decode: float, batch8: float, megabytes: int = 145
+) -> tune.Measurement:
+    return tune.Measurement(weights, bits, prefill, decode, batch8, megabytes * 1_000_000)
 
 
 # The default model on two cores of one machine.
@@ -29,8 +31,15 @@ MEASURED = (
 def test_pick() -> None:
     assert tune.pick(MEASURED).weights == "q8_0"
     assert tune.pick(MEASURED[-1:]).weights == "q4_0"
-    slower_but_same = row("f16", 0.6700, 449, 13.6, 35.2)
-    assert tune.pick([*MEASURED, slower_but_same]) is slower_but_same
+
+
+def test_pick_between_equally_fast_ones() -> None:
+    q8_0 = row("q8_0", 0.6734, 449, 13.5, 35.1, 145)
+    twice_the_size = row("f16", 0.6727, 449, 13.4, 35.0, 271)
+    hardly_smaller = row("q6_k", 0.6764, 449, 13.4, 35.0, 138)
+    better_and_smaller = row("q5_0", 0.6700, 449, 13.6, 35.2, 105)
+    assert tune.pick([q8_0, twice_the_size, hardly_smaller]) is q8_0
+    assert tune.pick([q8_0, better_and_smaller]) is better_and_smaller
 
 
 def test_request_ms() -> None:
