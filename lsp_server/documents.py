@@ -107,13 +107,11 @@ class Document:
         return position.line, to_byte_column(content, position.column, encoding)
 
     def _splice(self, first: int, last: int, block: bytes) -> None:
-        # A line end `\r` and a `\n` may meet at either seam and become one line end.
+        # A `\n` may now follow the `\r` that ended the line before: they are one line end. At the other
+        # seam nothing can meet, because `block` ends with the whole line end of `last`.
         if first > 0 and self.lines[first - 1].endswith(b"\r"):
             first -= 1
             block = self.lines[first] + block
-        if last + 1 < len(self.lines) and block.endswith(b"\r"):
-            last += 1
-            block += self.lines[last]
         lines = block.splitlines(keepends=True)
         self.lines[first : last + 1] = lines if last + 1 < len(self.lines) else _closed(lines)
 

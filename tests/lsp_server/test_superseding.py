@@ -42,7 +42,7 @@ async def test_vs_code_cancels_before_the_next_change(client: Any, engine_log: A
 
 
 async def test_a_storm_in_one_packet(client: Any) -> None:
-    """Everything is in the server's buffer at once; each request still sees the text of its moment."""
+    """Everything is in the server's buffer at once."""
     await client.initialize()
     client.open("x.hel")
     ids_and_futures = []
@@ -54,6 +54,16 @@ async def test_a_storm_in_one_packet(client: Any) -> None:
     _, last = client.ask(1, 10_000)
     assert [await client.outcome(f) for _, f in ids_and_futures] == [CANCELLED] * 50
     assert await client.outcome(last) == ["lo()"]
+
+
+async def test_a_request_sees_the_text_of_its_moment(client: Any) -> None:
+    """The change is in the same packet, right behind the request: it was asked before, typed along after."""
+    await client.initialize()
+    client.open("x.hel\n")
+    _, future = client.ask(0, 5)
+    client.insert(0, 5, "lo", 2)
+    (item,) = (await future)["items"]
+    assert item["insertText"] == "()" and item["range"]["start"]["character"] == 7
 
 
 @pytest.mark.parametrize("step_ms", [50])
