@@ -174,9 +174,12 @@ class EngineClient:
         self._wanted.clear()
         try:
             await self._read_answers(process)
-            await process.wait()
+            async with asyncio.timeout(GRACE_S):
+                await process.wait()
             await asyncio.wait([stderr], timeout=0.2)
             return _ending(process.returncode, self._last_words)
+        except TimeoutError:
+            return "the engine process closed its output and did not end"
         except ProtocolError as error:
             return f"the engine broke the protocol: {error}"
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from engine.errors import EngineDied, MidwordError
+from engine.errors import Cancelled, EngineDied, MidwordError
 from lsp_server.documents import Position
 from lsp_server.postprocess import shown_text
 from lsp_server.session import Session, Snapshot
@@ -50,8 +50,8 @@ async def _from_engine(session: Session, snapshot: Snapshot) -> list[Item]:
             debounce_ms=settings.debounce_ms,
             limit_ms=limit_ms,
         )
-    except EngineDied:
-        return []  # reported as an outage, by the engine client
+    except (EngineDied, Cancelled):
+        return []  # a death is reported by the engine client
     except TimeoutError:
         session.report_once(f"no completion within {limit_ms} ms; a smaller model answers sooner")
         return []

@@ -131,6 +131,17 @@ async def test_a_command_that_does_not_exist_is_an_outage(wait_until: Callable[.
         assert "No such file" in outages[0]
 
 
+async def test_an_engine_that_closes_its_output_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lsp_server.engine_client.GRACE_S", 0.1)
+    outages: list[str] = []
+    async with running(
+        [sys.executable, "-c", "import os, time; os.close(1); time.sleep(60)"], outages
+    ) as engine:
+        with pytest.raises(EngineDied, match="closed its output"):
+            await asyncio.wait_for(engine.ask("health"), 5)
+    assert len(outages) == 1
+
+
 async def test_close_ends_the_process_even_a_stuck_one(engine_log: Any) -> None:
     async with running(engine_log.argv) as engine:
         await engine.ask("health")
