@@ -21,7 +21,7 @@ from engine.models.store import remove, resolve
 
 QUALITY_LOSS = 0.01
 """A type whose bits per byte exceed the best one's by more than this share is not picked."""
-SAME_SPEED = 0.05
+SAME_SPEED = 0.03
 """Requests that differ by less than this share count as equally fast."""
 _SMALL_BYTES = 1_000_000_000
 _CANDIDATES = ("q4_0", "q4_1", "iq4_nl", "q6_k", "q8_0")
