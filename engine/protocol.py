@@ -92,7 +92,7 @@ def result_from_wire(data: Message) -> Result:
     """The inverse of `result_to_wire`."""
     return Result(
         completions=tuple(Completion(**c) for c in data["completions"]),
-        certificate=Certificate(**data["certificate"]),
+        certificate=Certificate(**data["certificate"]) if data["certificate"] else None,
         usage=Usage(**data["usage"]),
         model=data["model"],
     )

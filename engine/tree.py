@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Path = tuple[int, ...]
+TokenPath = tuple[int, ...]
 """A sequence of token ids from the start of the prompt."""
 
 ROOT = -1
@@ -36,7 +36,7 @@ class TokenTree:
         return nodes[::-1]
 
 
-def tree_of(paths: Sequence[Path]) -> tuple[TokenTree, list[int]]:
+def tree_of(paths: Sequence[TokenPath]) -> tuple[TokenTree, list[int]]:
     """The tree of `paths` (relative to its context), and the node at the end of each path."""
     tokens: list[int] = []
     parents: list[int] = []
@@ -54,7 +54,7 @@ def tree_of(paths: Sequence[Path]) -> tuple[TokenTree, list[int]]:
     return TokenTree(tuple(tokens), tuple(parents)), ends
 
 
-def common_prefix_length(paths: Sequence[Path]) -> int:
+def common_prefix_length(paths: Sequence[TokenPath]) -> int:
     """Number of leading tokens that all `paths` share (0 for no paths)."""
     if not paths:
         return 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Law = Literal["canonical", "all"]
-Method = Literal["exact", "best-cover", "heal-one", "naive"]
+Method = Literal["exact", "hand-over", "best-cover", "heal-one", "naive"]
 StopReason = Literal["end-of-middle", "lines", "tokens", "deadline", "context", "cancelled"]
 
 
@@ -19,6 +19,7 @@ class Request:
     path: str = ""
     """Name of the document, for templates that show it to the model; may be empty."""
     max_tokens: int = 48
+    """Model evaluations after the prompt, about one a token."""
     max_lines: int = 1
     """Stop before the newline that would end this many lines of shown text."""
     alternatives: int = 1
@@ -58,7 +59,7 @@ class Usage:
     model_evaluations: int
     """Calls of the model (decodes); one call may score a whole tree."""
     prompt_ms: float
-    first_byte_ms: float
+    """Until the distribution at the cursor was known."""
     total_ms: float
 
 
@@ -77,7 +78,8 @@ class Result:
     """The answer to a Request: best completion first, none if there is nothing to say."""
 
     completions: tuple[Completion, ...]
-    certificate: Certificate
+    certificate: Certificate | None
+    """None for the methods that are not exact: heal-one, naive."""
     usage: Usage
     model: str
 
@@ -88,7 +90,7 @@ class Cover:
 
     tokens: tuple[int, ...]
     logp: float
-    """Natural log of P(tokens) given the prompt before the tail."""
+    """Natural log of P(tokens), both counted from the end of the tokens that no cover disputes."""
     overhang: bytes
 
 
@@ -105,4 +107,4 @@ class ByteDistribution:
     covers: tuple[Cover, ...] = field(repr=False)
     model_evaluations: int
     logp_tail: float
-    """Natural log of P(tail) given the prompt before the tail."""
+    """Natural log of the probability of all covers, counted as theirs are."""

@@ -1,0 +1,176 @@
+"""The engine's two questions: complete at a cursor, and the distribution of the next byte there."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from engine.backends.base import StopSignal
+from engine.covers import CoverSpace, CoverState
+from engine.decode import Decoder, OnText
+from engine.errors import InputError
+from engine.fim import Budget, Prompt, build_prompt
+from engine.model import Model
+from engine.segmentations import all_segmentations
+from engine.stop import Limits
+from engine.types import ByteDistribution, Certificate, Completion, Law, Request, Result, Usage
+
+SHOWN_PREFIX_BYTES = 4096
+SHOWN_SUFFIX_BYTES = 1024
+"""Text shown to the model on either side of the cursor when completing."""
+_RESERVED_TOKENS = 64
+"""Room for covers and sentinels beside prompt and completion."""
+
+
+class Completer:
+    """Answers requests on one model, one at a time."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    # -- completing -------------------------------------------------------------------------------
+
+    def complete(self, request: Request, stop: StopSignal, on_text: OnText | None = None) -> Result:
+        """The completions of a request, best first; none if there is nothing to show.
+
+        `on_text` hears the text so far after each model evaluation. Raises Cancelled when `stop` is set,
+        InputError for a request that makes no sense.
+        """
+        _validate(request)
+        clock = _Clock(self.model)
+        prompt = self._prompt(request.prefix, request.suffix, request.max_tokens)
+        space = self._space(stop)
+        limits = Limits(request.max_tokens, request.max_lines, lambda: stop.is_overdue)
+        decoder = Decoder(space, limits, on_text)
+        state = space.open(prompt.fixed, prompt.tail) if _is_exact(request) else None
+        clock.prompt_done(state)
+        completions = self._decode(request, decoder, prompt, state)
+        shown = tuple(completion for completion in completions if completion.text)
+        return Result(
+            completions=shown,
+            certificate=_certificate(state),
+            usage=clock.usage(prompt),
+            model=self.model.name,
+        )
+
+    def _decode(
+        self, request: Request, decoder: Decoder, prompt: Prompt, state: CoverState | None
+    ) -> list[Completion]:
+        if state is None:
+            method = decoder.naive if request.method == "naive" else decoder.heal_one
+            return [method(prompt.fixed, prompt.tail)]
+        if request.temperature > 0:
+            seeds = range(request.seed, request.seed + request.alternatives)
+            drawn = [decoder.sample(state, request.temperature, seed) for seed in seeds]
+            return sorted({c.text: c for c in drawn}.values(), key=lambda c: -c.logp)
+        if request.method == "best-cover":
+            return [decoder.best_cover(state)]
+        if request.method == "hand-over":
+            return [decoder.hand_over(state)]
+        return decoder.alternatives(state, request.alternatives)
+
+    # -- next bytes -------------------------------------------------------------------------------
+
+    def next_bytes(
+        self, prefix: bytes, suffix: bytes, law: Law, stop: StopSignal, *, contexts: int = 512
+    ) -> ByteDistribution:
+        """P(next byte | prefix, suffix) under `law`.
+
+        `contexts` bounds how many segmentations the law "all" looks at. Raises Cancelled, InputError.
+        """
+        prompt = self._prompt(prefix, suffix, 1, whole_context=True)
+        before = self.model.backend.evaluations
+        space = self._space(stop)
+        if law == "all":
+            return all_segmentations(space, prompt.fixed, prompt.tail, contexts)
+        state = space.open(prompt.fixed, prompt.tail)
+        return state.distribution(self.model.backend.evaluations - before)
+
+    # -- prompts ----------------------------------------------------------------------------------
+
+    def _space(self, stop: StopSignal) -> CoverSpace:
+        return CoverSpace(self.model.tokenizer, self.model.scorer, self.model.stop_tokens, stop)
+
+    def _prompt(
+        self, prefix: bytes, suffix: bytes, new_tokens: int, *, whole_context: bool = False
+    ) -> Prompt:
+        """The prompt, with less text shown until its tokens fit the context."""
+        room = self.model.backend.context_length - new_tokens - _RESERVED_TOKENS
+        widest = 8 * self.model.backend.context_length
+        budget = Budget(widest, widest) if whole_context else Budget(SHOWN_PREFIX_BYTES, SHOWN_SUFFIX_BYTES)
+        while True:
+            model = self.model
+            prompt = build_prompt(model.tokenizer, model.template, prefix, suffix, budget, model.separator)
+            excess = len(prompt.fixed) + len(model.tokenizer.encode(prompt.tail)) - room
+            if excess <= 0:
+                return prompt
+            if budget.prefix_bytes < 64:
+                raise InputError(
+                    f"the context of {model.backend.context_length} tokens is too small for this request"
+                )
+            budget = replace(
+                budget, prefix_bytes=budget.prefix_bytes * 3 // 4, suffix_bytes=budget.suffix_bytes * 3 // 4
+            )
+
+
+class _Clock:
+    """What one request has cost so far."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._started = time.perf_counter()
+        self._evaluations = model.backend.evaluations
+        self._tokens = model.backend.tokens_evaluated
+        self._prompt_tokens_evaluated = 0
+        self._prompt_ms = 0.0
+
+    def prompt_done(self, state: CoverState | None) -> None:
+        """Everything up to here was the prompt's."""
+        if state is not None:
+            self._prompt_tokens_evaluated = self._model.backend.tokens_evaluated - self._tokens
+        self._prompt_ms = self._elapsed_ms()
+
+    def _elapsed_ms(self) -> float:
+        return (time.perf_counter() - self._started) * 1000
+
+    def usage(self, prompt: Prompt) -> Usage:
+        """The final bill."""
+        backend = self._model.backend
+        return Usage(
+            prompt_tokens=len(prompt.fixed) + len(self._model.tokenizer.encode(prompt.tail)),
+            prompt_tokens_evaluated=self._prompt_tokens_evaluated,
+            tokens_evaluated=backend.tokens_evaluated - self._tokens,
+            model_evaluations=backend.evaluations - self._evaluations,
+            prompt_ms=self._prompt_ms,
+            total_ms=self._elapsed_ms(),
+        )
+
+
+def _is_exact(request: Request) -> bool:
+    return request.method not in ("naive", "heal-one")
+
+
+def _certificate(state: CoverState | None) -> Certificate | None:
+    if state is None:
+        return None
+    return Certificate(
+        law="canonical",
+        contexts=len(state.contexts),
+        covers=len(state.covers()),
+        dropped_bound=state.shares.unknown,
+        non_canonical=state.shares.non_canonical,
+    )
+
+
+def _validate(request: Request) -> None:
+    """Raises InputError with what was found and what is allowed."""
+    for name, value, low, high in (
+        ("max_tokens", request.max_tokens, 1, 1024),
+        ("max_lines", request.max_lines, 1, 200),
+        ("alternatives", request.alternatives, 1, 32),
+        ("temperature", request.temperature, 0, 10),
+    ):
+        if not low <= value <= high:
+            raise InputError(f"{name} is {value}, expected {low} to {high}")
+    if request.temperature > 0 and request.method != "exact":
+        raise InputError(f"sampling (temperature {request.temperature}) needs the method 'exact'")

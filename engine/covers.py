@@ -1,0 +1,255 @@
+"""The exact distribution of the next byte, from the canonical covers of the bytes before it.
+
+Definitions (specification, section 1). A cover of x is a token sequence whose bytes start with x and
+whose bytes without the last token are a proper prefix of x. Its tokens without the last are its
+*context*; the context and the place where the last token starts determine each other (up to a character
+cut in two), so the covers of x are few contexts, each with one range of the sorted vocabulary.
+
+    P(x) = Σ_contexts P(context) · Σ_{t in range, canonical} P(t | context)
+
+An exact cover of x is a context whose last token has not begun: nothing of it is known until the model is
+asked, but all its mass is bounded by P(context). Such a context is *pending*; reading a byte never asks
+the model, and what is pending is scored only when its mass could matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from engine.backends.base import StopSignal
+from engine.cache import Scorer
+from engine.errors import InputError
+from engine.tokenizers.base import Tokenizer
+from engine.tree import TokenPath, common_prefix_length
+from engine.types import ByteDistribution, Cover
+from engine.vocab import FloatArray
+
+STOP = 256
+"""Index of "the middle ends here" behind the 256 byte values."""
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """A scored context: the last token starts with `head`, and is one of rows [low, high)."""
+
+    tokens: TokenPath
+    head: bytes
+    low: int
+    high: int
+    log_weight: float
+    """Natural log of P(tokens | fixed tokens)."""
+    weights: FloatArray
+    """(rows,) P(t | fixed tokens, tokens) in sorted order, 0 where tokens + [t] is not canonical."""
+    stop_share: float
+    """P(a stop token | fixed tokens, tokens)."""
+
+    @cached_property
+    def mass(self) -> float:
+        """P(covers of this context | context): 1 for the exact cover, whatever follows it."""
+        return 1.0 if not self.head else float(self.weights[self.low : self.high].sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An exact cover at the place where `head` began that has not been scored: at most its weight."""
+
+    tokens: TokenPath
+    head: bytes
+    log_weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class ByteShares:
+    """Shares of P(x), summing to 1 up to rounding: `known` + `unknown` + `non_canonical`."""
+
+    known: FloatArray
+    """(257,): by next byte, and STOP."""
+    unknown: float
+    """Upper bound on what pending covers hold."""
+    non_canonical: float
+    log_total: float
+    """Natural log of P(x | fixed tokens), pending covers counted in full."""
+
+    def certain_best(self) -> int | None:
+        """The likeliest symbol, if what is unknown cannot change which it is; else None."""
+        best = int(self.known.argmax())
+        rest = np.delete(self.known, best).max()
+        certain = self.known[best] >= rest + self.unknown and self.known[best] > 0
+        return best if certain or self.unknown == 0 else None
+
+
+class CoverSpace:
+    """One model, one prompt: opens tails and scores contexts behind `fixed` tokens."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, scorer: Scorer, stop_tokens: Sequence[int], stop: StopSignal
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.scorer = scorer
+        self.stop_tokens = np.array(sorted(set(stop_tokens)), dtype=np.int64)
+        self.stop = stop
+
+    def open(self, fixed: TokenPath, tail: bytes) -> CoverState:
+        """All covers of `tail` behind the `fixed` tokens, every context scored in one evaluation.
+
+        Tokens that every context starts with are moved to the state's `fixed` tokens. A branch's pending
+        covers are other candidates again, so only its contexts are kept. `fixed` may not be empty. Raises InputError if no canonical token sequence covers the tail.
+        """
+        contexts = self._candidates(tail)
+        if not contexts:
+            raise InputError("the text before the cursor cannot be expressed in the model's vocabulary")
+        shared = common_prefix_length([tokens for tokens, _ in contexts])
+        fixed = fixed + contexts[0][0][:shared]
+        relative = [(tokens[shared:], head) for tokens, head in contexts]
+        inner = {fixed + tokens[:k] for tokens, _ in relative for k in range(len(tokens) + 1)}
+        self.scorer.rows(sorted(inner, key=len), self.stop)
+        branches = [
+            CoverState(self, fixed, (self.scored(fixed, tokens, self._log_weight(fixed, tokens)),), ()).read(head)
+            for tokens, head in relative
+        ]
+        return CoverState(self, fixed, tuple(c for branch in branches for c in branch.contexts), ())
+
+    def _candidates(self, tail: bytes) -> list[tuple[TokenPath, bytes]]:
+        """(context, start of its last token) of every cover of `tail`."""
+        vocab, found = self.tokenizer.vocab, []
+        for start in range(max(0, len(tail) - vocab.max_token_bytes + 1), len(tail)):
+            head = tail[start:]
+            low, high = vocab.prefix_range(head)
+            low = vocab.exact_range(head, low, high)[1]
+            if low == high:
+                continue
+            for tokens in self.tokenizer.encodings(tail[:start]):
+                if self.tokenizer.successors(tokens)[low:high].any():
+                    found.append((tokens, head))
+        return found + [(tokens, b"") for tokens in self.tokenizer.encodings(tail)]
+
+    def _log_weight(self, fixed: TokenPath, tokens: TokenPath) -> float:
+        rows = self.scorer.rows([fixed + tokens[:k] for k in range(len(tokens))], self.stop)
+        return float(sum(row[token] for row, token in zip(rows, tokens, strict=True)))
+
+    def scored(self, fixed: TokenPath, tokens: TokenPath, log_weight: float) -> Context:
+        """The context `tokens` before its last token has begun. Asks the model unless the row is cached."""
+        (row,) = self.scorer.rows([fixed + tokens], self.stop)
+        vocab = self.tokenizer.vocab
+        weights = np.exp(row[vocab.order]) * self.tokenizer.successors(tokens)
+        stop_share = float(np.exp(row[self.stop_tokens]).sum())
+        return Context(tokens, b"", 0, vocab.rows, log_weight, weights, stop_share)
+
+
+@dataclass(frozen=True, eq=False)
+class CoverState:
+    """The covers of all bytes read so far. Immutable: to take a byte back, keep the state before it."""
+
+    space: CoverSpace
+    fixed: TokenPath
+    contexts: tuple[Context, ...]
+    pending: tuple[Pending, ...]
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def read(self, text: bytes) -> CoverState:
+        """`push` for each byte of `text`."""
+        state = self
+        for byte in text:
+            state = state.push(byte)
+        return state
+
+    def push(self, byte: int) -> CoverState:
+        """The covers once `byte` has been read. Never asks the model."""
+        contexts: list[Context] = []
+        pending = [
+            replace(p, head=p.head + bytes([byte]))
+            for p in self.pending
+            if self._may_start(p.head + bytes([byte]))
+        ]
+        for context in self.contexts:
+            self._narrow(context, byte, contexts, pending)
+        return replace(self, contexts=tuple(contexts), pending=tuple(pending))
+
+    def _may_start(self, head: bytes) -> bool:
+        """Whether some token sequence starts with `head` at a token boundary; a cheap necessary test."""
+        vocab = self.space.tokenizer.vocab
+        low, high = vocab.prefix_range(head[:1])
+        return low < high
+
+    def _narrow(self, context: Context, byte: int, contexts: list[Context], pending: list[Pending]) -> None:
+        """Adds what remains of `context` after `byte`: a narrower range, and tokens that end here."""
+        vocab = self.space.tokenizer.vocab
+        head = context.head + bytes([byte])
+        low, high = vocab.prefix_range(head, context.low, context.high)
+        low, ended = vocab.exact_range(head, low, high)
+        for row in range(low, ended):
+            if context.weights[row] > 0:
+                tokens = (*context.tokens, int(vocab.order[row]))
+                log_weight = context.log_weight + float(np.log(context.weights[row]))
+                pending.append(Pending(tokens, b"", log_weight))
+        rest = replace(context, head=head, low=ended, high=high)
+        if ended < high and rest.mass > 0:
+            contexts.append(rest)
+
+    # -- scoring ----------------------------------------------------------------------------------
+
+    def resolve(self, chosen: Sequence[Pending]) -> CoverState:
+        """The same covers with the `chosen` pending ones scored, in one evaluation."""
+        self.space.scorer.rows([self.fixed + p.tokens for p in chosen], self.space.stop)
+        contexts = self.contexts
+        pending = tuple(p for p in self.pending if p not in chosen)
+        for p in chosen:
+            opened = self.space.scored(self.fixed, p.tokens, p.log_weight)
+            branch = CoverState(self.space, self.fixed, (opened,), ()).read(p.head)
+            contexts, pending = contexts + branch.contexts, pending + branch.pending
+        return replace(self, contexts=contexts, pending=pending)
+
+    # -- shares -----------------------------------------------------------------------------------
+
+    @cached_property
+    def shares(self) -> ByteShares:
+        """What each next byte, a stop, and everything else hold of P(x)."""
+        logs = [c.log_weight + float(np.log(c.mass)) for c in self.contexts]
+        logs += [p.log_weight for p in self.pending]
+        peak = max(logs, default=0.0)
+        vocab, known = self.space.tokenizer.vocab, np.zeros(STOP + 1)
+        for context in self.contexts:
+            weight = float(np.exp(context.log_weight - peak))
+            known[:STOP] += weight * vocab.next_byte_sums(
+                context.weights, context.low, context.high, len(context.head)
+            )
+            if not context.head:
+                known[STOP] += weight * context.stop_share
+        total = float(np.exp(np.array(logs) - peak).sum()) or 1.0
+        unknown = sum(float(np.exp(p.log_weight - peak)) for p in self.pending) / total
+        known /= total
+        non_canonical = max(0.0, 1.0 - float(known.sum()) - unknown)
+        return ByteShares(known, unknown, non_canonical, peak + float(np.log(total)))
+
+    def covers(self) -> list[Cover]:
+        """Every cover with positive mass, likeliest first. Tokens are counted from the fixed ones."""
+        vocab, found = self.space.tokenizer.vocab, []
+        for context in self.contexts:
+            if not context.head:
+                found.append(Cover(context.tokens, context.log_weight, b""))
+                continue
+            for row in context.low + np.flatnonzero(context.weights[context.low : context.high]):
+                tokens = (*context.tokens, int(vocab.order[row]))
+                log_probability = context.log_weight + float(np.log(context.weights[row]))
+                found.append(Cover(tokens, log_probability, vocab.sorted_bytes[row][len(context.head) :]))
+        found += [Cover(p.tokens, p.log_weight, b"") for p in self.pending if not p.head]
+        return sorted(found, key=lambda cover: -cover.logp)
+
+    def distribution(self, evaluations: int) -> ByteDistribution:
+        """The state as a result to hand out; `evaluations` is what it cost."""
+        shares = self.shares
+        return ByteDistribution(
+            law="canonical",
+            bytes_=tuple(shares.known[:STOP].tolist()),
+            stop=float(shares.known[STOP]),
+            non_canonical=shares.non_canonical,
+            dropped_bound=shares.unknown,
+            covers=tuple(self.covers()),
+            model_evaluations=evaluations,
+            logp_tail=shares.log_total,
+        )

@@ -1,0 +1,215 @@
+"""From covers to text: the decoding methods, and the loop that ends them.
+
+`exact` is greedy byte by byte: it always takes the likeliest next byte under the exact distribution.
+Because that choice depends on the bytes read so far and on nothing else, completing at the cursor and one
+byte further along the completion give the same text. The model is asked only when what is pending could
+change the choice (`ByteShares.certain_best`), which is about once a token.
+
+The other methods exist to be compared with (`bench/cursors.py`):
+`hand-over` goes on with ordinary tokens once one cover holds nearly everything, `best-cover` from the
+single likeliest cover, `heal-one` takes back one token and constrains its replacement, `naive` feeds the
+broken token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.covers import STOP, CoverSpace, CoverState
+from engine.stop import Limits, TextSoFar
+from engine.tree import TokenPath
+from engine.types import Completion, Cover
+from engine.vocab import BoolArray, FloatArray
+
+HAND_OVER_EPSILON = 0.05
+"""`hand-over` leaves the bytes when one cover holds at least 1 − this much."""
+WORTH_SCORING = 0.02
+"""When the model must be asked, pending covers with at least this share are scored together."""
+
+OnText = Callable[[bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A place where greedy decoding could have gone another way."""
+
+    state: CoverState
+    text: bytes
+    symbol: int
+    logp: float
+    """Natural log-probability of `text` followed by `symbol`."""
+
+
+class Decoder:
+    """Decodes completions in one prompt. `on_text` hears the text each time the model has been asked."""
+
+    def __init__(self, space: CoverSpace, limits: Limits, on_text: OnText | None = None) -> None:
+        self._space = space
+        self._limits = limits
+        self._on_text = on_text
+
+    # -- bytes ------------------------------------------------------------------------------------
+
+    def exact(self, state: CoverState, text: bytes = b"", logp: float = 0.0) -> tuple[Completion, list[Turn]]:
+        """Greedy by exact marginals, from `state` where `text` has been chosen already.
+
+        Returns the completion and the runners-up on the way, for alternatives.
+        """
+        so_far = TextSoFar(self._limits, text, logp)
+        turns: list[Turn] = []
+        while (reason := so_far.ended) is None:
+            state, best = self._likeliest(state, so_far)
+            if best is None:
+                reason = "deadline"
+                break
+            known = state.shares.known
+            turns += self._runner_up(state, so_far, best)
+            so_far.logp += float(np.log(known[best]))
+            if best == STOP:
+                reason = "end-of-middle"
+                break
+            so_far.add(bytes([best]))
+            state = state.push(best)
+        return so_far.completion(reason), turns
+
+    def _likeliest(self, state: CoverState, so_far: TextSoFar) -> tuple[CoverState, int | None]:
+        """The certainly likeliest symbol, asking the model as often as that takes."""
+        while (best := state.shares.certain_best()) is None:
+            if not so_far.may_evaluate():
+                return state, None
+            total = state.shares.log_total
+            worth = [p for p in state.pending if p.log_weight - total >= np.log(WORTH_SCORING)]
+            state = state.resolve(worth or state.pending)
+            so_far.evaluated()
+            if self._on_text:
+                self._on_text(so_far.text)
+        return state, best
+
+    def _runner_up(self, state: CoverState, so_far: TextSoFar, best: int) -> list[Turn]:
+        rest = state.shares.known.copy()
+        rest[[best, STOP]] = 0.0
+        second = int(rest.argmax())
+        if rest[second] <= 0:
+            return []
+        return [Turn(state, so_far.text, second, so_far.logp + float(np.log(rest[second])))]
+
+    def alternatives(self, state: CoverState, count: int) -> list[Completion]:
+        """The exact completion and up to `count` − 1 others, each from the likeliest turn not taken."""
+        first, turns = self.exact(state)
+        found = {first.text: first}
+        while turns and len(found) < count:
+            turn = max(turns, key=lambda t: t.logp)
+            turns.remove(turn)
+            text = turn.text + bytes([turn.symbol])
+            other, more = self.exact(turn.state.push(turn.symbol), text, turn.logp)
+            found.setdefault(other.text, other)
+            turns += more
+        return list(found.values())
+
+    # -- tokens -----------------------------------------------------------------------------------
+
+    def hand_over(self, state: CoverState) -> Completion:
+        """Bytes by exact marginals until one cover holds nearly everything, then greedy tokens."""
+        so_far = TextSoFar(self._limits)
+        while (reason := so_far.ended) is None:
+            cover = next(iter(state.covers()), None)
+            total = state.shares.log_total
+            if cover and cover.logp - total >= np.log1p(-HAND_OVER_EPSILON):
+                return self._greedy_tokens(state.fixed, cover, so_far)
+            state, best = self._likeliest(state, so_far)
+            if best is None or best == STOP:
+                reason = "deadline" if best is None else "end-of-middle"
+                break
+            so_far.logp += float(np.log(state.shares.known[best]))
+            so_far.add(bytes([best]))
+            state = state.push(best)
+        return so_far.completion(reason)
+
+    def best_cover(self, state: CoverState) -> Completion:
+        """Greedy tokens after the single likeliest cover."""
+        return self._greedy_tokens(state.fixed, state.covers()[0], TextSoFar(self._limits))
+
+    def sample(self, state: CoverState, temperature: float, seed: int) -> Completion:
+        """Draws a cover in proportion to its probability, then canonical tokens at `temperature`.
+
+        At temperature 1 this equals drawing byte by byte from the exact distribution, renormalised over
+        canonical texts. The temperature is that of tokens; the cover is drawn at temperature 1.
+        """
+        random = np.random.default_rng(seed)
+        covers = state.covers()
+        logs = np.array([cover.logp for cover in covers])
+        shares = np.exp(logs - logs.max())
+        cover = covers[random.choice(len(covers), p=shares / shares.sum())]
+
+        def draw(row: FloatArray) -> int:
+            scaled = row / temperature
+            weights = np.exp(scaled - scaled.max())
+            return int(random.choice(len(row), p=weights / weights.sum()))
+
+        return self._continue(state.fixed, cover, TextSoFar(self._limits), draw)
+
+    def heal_one(self, fixed: TokenPath, tail: bytes) -> Completion:
+        """One-token healing: the last token is taken back, its replacement must start with its bytes."""
+        vocab = self._space.tokenizer.vocab
+        tokens = self._space.tokenizer.encode(tail)
+        if not tokens:
+            return self.naive(fixed, tail)
+        head = vocab.token_bytes[tokens[-1]]
+        low, high = vocab.prefix_range(head)
+        (row,) = self._space.scorer.rows([fixed + tokens[:-1]], self._space.stop)
+        healed = int(vocab.order[low:high][row[vocab.order[low:high]].argmax()])
+        overhang = vocab.token_bytes[healed][len(head) :]
+        cover = Cover((*tokens[:-1], healed), 0.0, overhang)
+        return self._continue(fixed, cover, TextSoFar(self._limits), _argmax, canonical=False)
+
+    def naive(self, fixed: TokenPath, tail: bytes) -> Completion:
+        """What every other tool does: greedy tokens after encode(tail), broken last token and all."""
+        cover = Cover(self._space.tokenizer.encode(tail), 0.0, b"")
+        return self._continue(fixed, cover, TextSoFar(self._limits), _argmax, canonical=False)
+
+    def _greedy_tokens(self, fixed: TokenPath, cover: Cover, so_far: TextSoFar) -> Completion:
+        return self._continue(fixed, cover, so_far, _argmax)
+
+    def _continue(
+        self,
+        fixed: TokenPath,
+        cover: Cover,
+        so_far: TextSoFar,
+        choose: Callable[[FloatArray], int],
+        canonical: bool = True,
+    ) -> Completion:
+        """Token by token after `cover`, whose overhang comes first."""
+        space, tokens = self._space, cover.tokens
+        so_far.add(cover.overhang)
+        while (reason := so_far.ended) is None:
+            if not so_far.may_evaluate():
+                reason = "deadline"
+                break
+            (row,) = space.scorer.rows([fixed + tokens], space.stop)
+            so_far.evaluated()
+            row = self._permitted(row, tokens, canonical)
+            token = choose(row)
+            so_far.logp += float(row[token])
+            if token in space.stop_tokens:
+                reason = "end-of-middle"
+                break
+            tokens = (*tokens, token)
+            so_far.add(space.tokenizer.vocab.token_bytes[token])
+            if self._on_text:
+                self._on_text(so_far.text)
+        return so_far.completion(reason)
+
+    def _permitted(self, row: FloatArray, tokens: TokenPath, canonical: bool) -> FloatArray:
+        """`row` with everything ruled out but text tokens (canonical ones if asked) and stops."""
+        vocab = self._space.tokenizer.vocab
+        permitted: BoolArray = np.zeros(len(row), dtype=bool)
+        permitted[vocab.order] = self._space.tokenizer.successors(tokens) if canonical else True
+        permitted[self._space.stop_tokens] = True
+        return np.where(permitted, row, -np.inf)
+
+
+def _argmax(row: FloatArray) -> int:
+    return int(row.argmax())
