@@ -46,5 +46,3 @@ class Scorer:
         tree, ends = tree_of([path[shared:] for path in paths])
         rows = self.backend.score(context, tree, ends, stop)
         return dict(zip(paths, rows, strict=True))
-
-

@@ -108,7 +108,9 @@ class CoverSpace:
         inner = {fixed + tokens[:k] for tokens, _ in relative for k in range(len(tokens) + 1)}
         self.scorer.rows(sorted(inner, key=len), self.stop)
         branches = [
-            CoverState(self, fixed, (self.scored(fixed, tokens, self._log_weight(fixed, tokens)),), ()).read(head)
+            CoverState(self, fixed, (self.scored(fixed, tokens, self._log_weight(fixed, tokens)),), ()).read(
+                head
+            )
             for tokens, head in relative
         ]
         return CoverState(self, fixed, tuple(c for branch in branches for c in branch.contexts), ())

@@ -47,7 +47,11 @@ def all_segmentations(space: CoverSpace, fixed: TokenPath, tail: bytes, most: in
             low = vocab.exact_range(head, low, high)[1]
             total += float(weights[low:high].sum())
             covers += [
-                Cover((*tokens, int(vocab.order[r])), float(np.log(weights[r])), vocab.sorted_bytes[r][len(head) :])
+                Cover(
+                    (*tokens, int(vocab.order[r])),
+                    float(np.log(weights[r])),
+                    vocab.sorted_bytes[r][len(head) :],
+                )
                 for r in range(low, high)
             ]
             for length in range(1, min(len(head), vocab.max_token_bytes) + 1):

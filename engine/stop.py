@@ -42,7 +42,7 @@ class TextSoFar:
 
     @property
     def ended(self) -> StopReason | None:
-        """"lines" once the text passes the line budget."""
+        """ "lines" once the text passes the line budget."""
         return "lines" if self.text.count(b"\n") >= self._limits.max_lines else None
 
     def completion(self, reason: StopReason) -> Completion:

@@ -63,29 +63,24 @@ def template_from_metadata(metadata: Mapping[str, Any], family: str | None) -> T
     A model with neither has no FIM: order "none". Raises ModelUnsupported for an unknown family, or one
     whose sentinels the vocabulary lacks.
     """
-    start = _bos(metadata)
-    named = [metadata.get(f"tokenizer.ggml.fim_{part}_token_id") for part in ("pre", "suf", "mid")]
-    if family is None or (all(n is not None for n in named) and SPELLINGS.get(family, SPELLINGS["qwen"]).order == "psm"):
-        if all(n is not None for n in named):
-            prefix, suffix, middle = ((int(n),) for n in named if n is not None)
-            suffix_first = family is not None and SPELLINGS[family].suffix_first
-            return Template("psm", start, prefix, suffix, middle, suffix_first)
-        return Template("none", start)
-    if family not in SPELLINGS:
+    if family is not None and family not in SPELLINGS:
         raise ModelUnsupported(f"unknown FIM template {family!r}; known are {', '.join(SPELLINGS)}")
-    spelling = SPELLINGS[family]
+    parts = [metadata.get(f"tokenizer.ggml.fim_{part}_token_id") for part in ("pre", "suf", "mid")]
+    named = [(int(part),) for part in parts if part is not None]
+    order: Order = "psm" if len(named) == 3 else "none"
+    spelling = SPELLINGS[family] if family else Spelling(order)
     ids = _Ids(metadata["tokenizer.ggml.tokens"])
-    return Template(
-        spelling.order,
-        start + ids.one(spelling.start),
-        ids.one(spelling.prefix),
-        ids.one(spelling.suffix),
-        ids.one(spelling.middle),
-        spelling.suffix_first,
-    )
+    if len(named) == 3 and spelling.order == "psm":
+        prefix, suffix, middle = named
+    else:
+        prefix, suffix, middle = map(ids.one, (spelling.prefix, spelling.suffix, spelling.middle))
+    start = _bos(metadata) + ids.one(spelling.start)
+    return Template(spelling.order, start, prefix, suffix, middle, spelling.suffix_first)
 
 
-def stop_tokens(metadata: Mapping[str, Any], family: str | None, names: Sequence[str] = ()) -> tuple[int, ...]:
+def stop_tokens(
+    metadata: Mapping[str, Any], family: str | None, names: Sequence[str] = ()
+) -> tuple[int, ...]:
     """Ids of the tokens that end a middle: the GGUF's, the family's and `names`, as far as they exist."""
     ids = _Ids(metadata["tokenizer.ggml.tokens"])
     texts = {*names, *(SPELLINGS[family].stops if family in SPELLINGS else ()), "<|endoftext|>"}
@@ -123,5 +118,7 @@ class _Ids:
 
     def one(self, text: str) -> TokenPath:
         if text and text not in self._ids:
-            raise ModelUnsupported(f"the model's vocabulary has no token {text!r}, which its FIM template needs")
+            raise ModelUnsupported(
+                f"the model's vocabulary has no token {text!r}, which its FIM template needs"
+            )
         return self.some(text)

@@ -47,7 +47,8 @@ class Vocab:
         """Raises ModelCorrupt if lengths differ or there is no text token at all."""
         if len(token_bytes) != len(kinds):
             raise ModelCorrupt(
-                f"the vocabulary has {len(token_bytes)} tokens but {len(kinds)} token types; pull the model again"
+                f"the vocabulary has {len(token_bytes)} tokens but {len(kinds)} token types;"
+                " pull the model again"
             )
         text_kinds = {int(TokenKind.NORMAL), int(TokenKind.BYTE)}
         self.token_bytes: tuple[bytes, ...] = tuple(token_bytes)
@@ -110,7 +111,8 @@ class Vocab:
         if depth < COLUMN_DEPTH:
             longer = self.lengths[low:high] > depth
             column = self._columns[depth][low:high][longer]
-            return np.bincount(column, weights=weights[low:high][longer], minlength=256)
+            sums += np.bincount(column, weights=weights[low:high][longer], minlength=256)
+            return sums
         for row in range(low, high):
             if self.lengths[row] > depth:
                 sums[self.sorted_bytes[row][depth]] += weights[row]

@@ -20,8 +20,11 @@ def random_table(vocab_size: int, seed: int, sharpness: float = 1.5) -> Table:
 
     def row(path: TokenPath) -> FloatArray:
         digest = hashlib.sha256(repr((seed, path)).encode()).digest()
-        logits = np.random.default_rng(int.from_bytes(digest[:8], "big")).normal(0, sharpness, vocab_size)
-        return logits - np.log(np.exp(logits).sum())
+        logits: FloatArray = np.random.default_rng(int.from_bytes(digest[:8], "big")).normal(
+            0, sharpness, vocab_size
+        )
+        logits -= np.log(np.exp(logits).sum())
+        return logits
 
     return row
 
@@ -44,7 +47,9 @@ class FakeBackend:
         self.evaluations += 1
         self.tokens_evaluated += max(1, len(tree))
         return [
-            self._table((*context, *(tree.tokens[n] for n in tree.branch(node))) if node != ROOT else tuple(context))
+            self._table(
+                (*context, *(tree.tokens[n] for n in tree.branch(node))) if node != ROOT else tuple(context)
+            )
             for node in wanted
         ]
 

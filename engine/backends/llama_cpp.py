@@ -49,7 +49,9 @@ def import_llama_cpp() -> Any:
 class LlamaCppBackend:
     """One model file, one context with a unified KV cache. Implements `backends.base.Backend`."""
 
-    def __init__(self, path: Path, *, context_length: int, kv: str = "f32", threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, *, context_length: int, kv: str = "f32", threads: int | None = None
+    ) -> None:
         """Loads the model (seconds).
 
         `context_length` is the number of tokens all resident paths may hold together. Raises
@@ -72,7 +74,9 @@ class LlamaCppBackend:
 
     def _load(self, path: Path) -> Any:
         self._lib.llama_backend_init()
-        model = self._lib.llama_model_load_from_file(str(path).encode(), self._lib.llama_model_default_params())
+        model = self._lib.llama_model_load_from_file(
+            str(path).encode(), self._lib.llama_model_default_params()
+        )
         if not model:
             raise ModelCorrupt(f"llama.cpp cannot load {path}; verify it with: midword models verify")
         return model

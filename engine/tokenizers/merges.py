@@ -120,9 +120,7 @@ class Merges:
         sound = np.zeros(len(reachable), dtype=bool)
         sound[merged] = ~crossed
         for token in merged[np.argsort(self._token_rank[merged], kind="stable")]:
-            reachable[token] = (
-                sound[token] and reachable[self._left[token]] and reachable[self._right[token]]
-            )
+            reachable[token] = sound[token] and reachable[self._left[token]] and reachable[self._right[token]]
 
     def _crossing(self, left: IntArray, right: IntArray, limit: IntArray) -> BoolArray:
         """Whether a merge of rank below `limit` crosses each boundary left|right (all arrays (n,))."""
@@ -185,8 +183,8 @@ class Merges:
         while right_part >= 0:
             self._forbid(boundary, right_part, limit)
             limit, right_part = self._token_rank[right_part], self._right[right_part]
-        allowed = np.cumsum(boundary)[:-1] == 0
-        return allowed[self._row_preorder]
+        allowed: BoolArray = (np.cumsum(boundary)[:-1] == 0)[self._row_preorder]
+        return allowed
 
     def _forbid(self, boundary: IntArray, right_part: int, limit: int) -> None:
         """Adds to the difference array `boundary` the intervals that merges (right_part, s) forbid."""

@@ -157,7 +157,7 @@ def word_shapes(texts: Sequence[str]) -> list[str]:
         joined.append(atoms[start : start + len(text)])
         start += len(text)
     all_atoms = _SEPARATOR + _SEPARATOR.join(joined)
-    reduced = _RUN.sub(r"\1\1\1\1", _FAR_LETTER.sub(LETTER, all_atoms))
+    reduced: str = _RUN.sub(r"\1\1\1\1", _FAR_LETTER.sub(LETTER, all_atoms))
     return reduced.split(_SEPARATOR)[1:]
 
 
@@ -202,7 +202,7 @@ def _completion_span(partial: bytes) -> tuple[int, int] | None:
     missing = 6 * (size - len(partial))
     low = max(bits << missing, (0, 0, 0x80, 0x800, 0x10000)[size])
     high = min(((bits + 1) << missing) - 1, 0x10FFFF)
-    if 0xD800 <= low and high <= 0xDFFF:
+    if low >= 0xD800 and high <= 0xDFFF:
         return None
     return (low, high) if low <= high else None
 

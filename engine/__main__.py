@@ -1,0 +1,36 @@
+"""`python -m engine serve`: the engine process, a child of the language server."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from engine.model import DEFAULT_CONTEXT_TOKENS
+from engine.service import Service
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Serves framed msgpack (`engine.protocol`) on stdio until end of input or `shutdown`."""
+    parser = argparse.ArgumentParser(prog="python -m engine", description=__doc__)
+    serve = parser.add_subparsers(dest="command", required=True).add_parser("serve", help=__doc__)
+    serve.add_argument(
+        "--model", default=None, help="name in the registry or path of a GGUF (default: the default model)"
+    )
+    serve.add_argument("--kv", default="f32", choices=("f16", "f32", "q8_0"), help="type of keys and values")
+    serve.add_argument("--context", type=int, default=DEFAULT_CONTEXT_TOKENS, help="tokens resident at most")
+    options = parser.parse_args(argv)
+    # Whatever a library prints must not end up inside a frame.
+    frames_out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    service = Service(sys.stdin.buffer, frames_out, options.model, options.kv, options.context)
+    status = service.run()
+    # A worker inside the model cannot be joined; nothing is left to save.
+    frames_out.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

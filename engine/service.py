@@ -1,0 +1,167 @@
+"""The engine process: one thread reads messages, one works, so that a cancellation is heard at once.
+
+A request is *queued* until the worker takes it, then *running* until its one result or error is written.
+`cancel` reaches it in both states: a queued request is answered without any work, a running one ends
+before its next model evaluation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import queue
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from engine import __version__
+from engine.backends.base import StopSignal
+from engine.completer import Completer
+from engine.errors import BackendError, InputError, MidwordError, ProtocolError
+from engine.model import load_model
+from engine.protocol import VERSION, Message, pack, read_message, request_from_wire, result_to_wire
+
+_Work = tuple[int, str, Message, StopSignal]
+
+
+class Service:
+    """Answers messages from `incoming` on `outgoing` with one model."""
+
+    def __init__(
+        self, incoming: BinaryIO, outgoing: BinaryIO, model: str | None, kv: str, context_tokens: int
+    ) -> None:
+        self._incoming, self._outgoing = incoming, outgoing
+        self._model_name, self._kv, self._context_tokens = model, kv, context_tokens
+        self._write_lock = threading.Lock()
+        self._queue: queue.Queue[_Work | None] = queue.Queue()
+        self._signals: dict[int, StopSignal] = {}
+        self._completer: Completer | None = None
+        self._load_error: MidwordError | None = None
+
+    # -- reading thread ---------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Serves until end of input or `shutdown`. Returns 0, or 1 after a broken frame."""
+        worker = threading.Thread(target=self._work, name="worker", daemon=True)
+        worker.start()
+        status = 0
+        try:
+            while (message := read_message(self._incoming)) is not None:
+                if self._dispatch(message):
+                    break
+        except ProtocolError:
+            status = 1
+        for signal in list(self._signals.values()):
+            signal.cancel()
+        self._queue.put(None)
+        worker.join(timeout=0.2)
+        return status
+
+    def _dispatch(self, message: Message) -> bool:
+        """Queues one message, or handles it at once. Returns True for `shutdown`."""
+        number, operation = message.get("id"), message.get("op")
+        params = message.get("params") or {}
+        if not isinstance(number, int):
+            raise ProtocolError("a message without an integer id")
+        if message.get("v") != VERSION:
+            self._fail(number, ProtocolError(f"protocol version {message.get('v')}, expected {VERSION}"))
+        elif operation == "cancel":
+            if signal := self._signals.get(params.get("target", -1)):
+                signal.cancel()
+        elif operation == "health":
+            self._reply(number, "result", {"ok": self._load_error is None, "state": self._state()})
+        elif operation == "shutdown":
+            self._reply(number, "result", {})
+            return True
+        elif operation in _OPERATIONS:
+            signal = StopSignal(params.get("deadline_ms"))
+            self._signals[number] = signal
+            self._queue.put((number, operation, params, signal))
+        else:
+            self._fail(number, ProtocolError(f"unknown operation {operation!r}"))
+        return False
+
+    def _state(self) -> str:
+        if self._load_error:
+            return "failed"
+        return "ready" if self._completer else "loading"
+
+    # -- working thread ---------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            model = load_model(self._model_name, kv=self._kv, context_length=self._context_tokens)
+            self._completer = Completer(model)
+        except MidwordError as error:
+            self._load_error = error
+        except Exception as error:
+            self._load_error = BackendError(f"the engine could not start ({type(error).__name__}: {error})")
+        while (work := self._queue.get()) is not None:
+            self._answer(*work)
+
+    def _answer(self, number: int, operation: str, params: Message, signal: StopSignal) -> None:
+        """Exactly one result or error for one request."""
+        try:
+            if self._load_error:
+                raise self._load_error
+            signal.check()
+            assert self._completer is not None
+            self._reply(number, "result", _OPERATIONS[operation](self, number, params, signal))
+        except MidwordError as error:
+            self._fail(number, error)
+        except Exception as error:
+            # The trace names our code, never the user's text.
+            traceback.print_tb(error.__traceback__)
+            self._fail(number, BackendError(f"internal error ({type(error).__name__}) in {operation}"))
+        finally:
+            self._signals.pop(number, None)
+
+    def _complete(self, number: int, params: Message, signal: StopSignal) -> Message:
+        assert self._completer is not None
+
+        def on_text(text: bytes) -> None:
+            self._reply(number, "partial", {"text": text})
+
+        return result_to_wire(self._completer.complete(request_from_wire(params), signal, on_text))
+
+    def _next_bytes(self, number: int, params: Message, signal: StopSignal) -> Message:
+        assert self._completer is not None
+        law = params.get("law", "canonical")
+        if law not in ("canonical", "all"):
+            raise InputError(f"unknown law {law!r}, expected canonical or all")
+        found = self._completer.next_bytes(params.get("prefix", b""), params.get("suffix", b""), law, signal)
+        return dataclasses.asdict(found)
+
+    def _info(self, number: int, params: Message, signal: StopSignal) -> Message:
+        assert self._completer is not None
+        model = self._completer.model
+        return {
+            "model": model.name,
+            "version": __version__,
+            "context": model.backend.context_length,
+            "vocabulary": len(model.tokenizer.vocab),
+            "template": model.template.order,
+            "kv": self._kv,
+            "process": os.getpid(),
+        }
+
+    # -- writing ----------------------------------------------------------------------------------
+
+    def _fail(self, number: int, error: MidwordError) -> None:
+        self._write({"id": number, "event": "error", "code": error.code, "message": str(error)})
+
+    def _reply(self, number: int, event: str, data: Message) -> None:
+        self._write({"id": number, "event": event, "data": data})
+
+    def _write(self, message: dict[str, Any]) -> None:
+        with self._write_lock:
+            self._outgoing.write(pack(message))
+            self._outgoing.flush()
+
+
+_OPERATIONS: dict[str, Callable[[Service, int, Message, StopSignal], Message]] = {
+    "complete": Service._complete,
+    "next_bytes": Service._next_bytes,
+    "info": Service._info,
+}

@@ -1,0 +1,55 @@
+"""Files and cursors named on the command line, checked before any model is loaded."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from engine.errors import InputError
+
+LARGEST_FILE_BYTES = 8 * 2**20
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file. Raises InputError for a missing, unreadable or too large one."""
+    try:
+        size = path.stat().st_size
+        if path.is_dir():
+            raise InputError(f"{path} is a directory, expected a file")
+        if size > LARGEST_FILE_BYTES:
+            raise InputError(
+                f"{path} is {size / 1e6:.1f} MB, at most {LARGEST_FILE_BYTES / 1e6:.1f} MB are read"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def read_source(path: Path) -> bytes:
+    """The content of a text file. Raises InputError as `read_bytes`, and for a binary file."""
+    content = read_bytes(path)
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8 text (byte {error.start} is 0x{content[error.start]:02x})"
+        ) from None
+    if b"\0" in content:
+        raise InputError(f"{path} is a binary file (byte {content.index(0)} is 0x00), expected text")
+    return content
+
+
+def cursor_offset(content: bytes, line: int, column: int) -> int:
+    """Byte offset of a 1-based line and a 1-based column in characters; one past the end is allowed.
+
+    Lines end at LF, CRLF and CR only. Raises InputError for a cursor outside the text.
+    """
+    starts = [0, *(match.end() for match in _LINE_END.finditer(content))]
+    if not 1 <= line <= len(starts):
+        raise InputError(f"line {line} is outside the file, which has {len(starts)} lines")
+    start = starts[line - 1]
+    text = _LINE_END.split(content[start:], maxsplit=1)[0].decode("utf-8")
+    if not 1 <= column <= len(text) + 1:
+        raise InputError(f"column {column} is outside line {line}, whose columns are 1 to {len(text) + 1}")
+    return start + len(text[: column - 1].encode())
