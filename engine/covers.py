@@ -97,23 +97,23 @@ class CoverSpace:
         """All covers of `tail` behind the `fixed` tokens, every context scored in one evaluation.
 
         Tokens that every context starts with are moved to the state's `fixed` tokens. A branch's pending
-        covers are other candidates again, so only its contexts are kept. `fixed` may not be empty. Raises InputError if no canonical token sequence covers the tail.
+        covers are other candidates again, so only its contexts are kept. `fixed` may not be empty.
+        Raises InputError if no canonical token sequence covers the tail.
         """
         contexts = self._candidates(tail)
         if not contexts:
             raise InputError("the text before the cursor cannot be expressed in the model's vocabulary")
         shared = common_prefix_length([tokens for tokens, _ in contexts])
-        fixed = fixed + contexts[0][0][:shared]
+        settled = contexts[0][0][:shared]
+        fixed = fixed + settled
         relative = [(tokens[shared:], head) for tokens, head in contexts]
         inner = {fixed + tokens[:k] for tokens, _ in relative for k in range(len(tokens) + 1)}
         self.scorer.rows(sorted(inner, key=len), self.stop)
+        empty = CoverState(self, fixed, settled, (), ())
         branches = [
-            CoverState(self, fixed, (self.scored(fixed, tokens, self._log_weight(fixed, tokens)),), ()).read(
-                head
-            )
-            for tokens, head in relative
+            empty.opened(tokens, self._log_weight(fixed, tokens)).read(head) for tokens, head in relative
         ]
-        return CoverState(self, fixed, tuple(c for branch in branches for c in branch.contexts), ())
+        return replace(empty, contexts=tuple(c for branch in branches for c in branch.contexts))
 
     def _candidates(self, tail: bytes) -> list[tuple[TokenPath, bytes]]:
         """(context, start of its last token) of every cover of `tail`."""
@@ -133,14 +133,6 @@ class CoverSpace:
         rows = self.scorer.rows([fixed + tokens[:k] for k in range(len(tokens))], self.stop)
         return float(sum(row[token] for row, token in zip(rows, tokens, strict=True)))
 
-    def scored(self, fixed: TokenPath, tokens: TokenPath, log_weight: float) -> Context:
-        """The context `tokens` before its last token has begun. Asks the model unless the row is cached."""
-        (row,) = self.scorer.rows([fixed + tokens], self.stop)
-        vocab = self.tokenizer.vocab
-        weights = np.exp(row[vocab.order]) * self.tokenizer.successors(tokens)
-        stop_share = float(np.exp(row[self.stop_tokens]).sum())
-        return Context(tokens, b"", 0, vocab.rows, log_weight, weights, stop_share)
-
 
 @dataclass(frozen=True, eq=False)
 class CoverState:
@@ -148,6 +140,8 @@ class CoverState:
 
     space: CoverSpace
     fixed: TokenPath
+    settled: TokenPath
+    """The last of the `fixed` tokens: those of the tail that no cover disputes."""
     contexts: tuple[Context, ...]
     pending: tuple[Pending, ...]
 
@@ -195,14 +189,25 @@ class CoverState:
 
     # -- scoring ----------------------------------------------------------------------------------
 
+    def opened(self, tokens: TokenPath, log_weight: float) -> CoverState:
+        """The one context `tokens` before its last token has begun. Asks the model unless the row is cached.
+
+        What may follow depends on the tail's tokens from its start: on `settled` too.
+        """
+        space, vocab = self.space, self.space.tokenizer.vocab
+        (row,) = space.scorer.rows([self.fixed + tokens], space.stop)
+        weights = np.exp(row[vocab.order]) * space.tokenizer.successors(self.settled + tokens)
+        stop_share = float(np.exp(row[space.stop_tokens]).sum())
+        context = Context(tokens, b"", 0, vocab.rows, log_weight, weights, stop_share)
+        return replace(self, contexts=(context,), pending=())
+
     def resolve(self, chosen: Sequence[Pending]) -> CoverState:
         """The same covers with the `chosen` pending ones scored, in one evaluation."""
         self.space.scorer.rows([self.fixed + p.tokens for p in chosen], self.space.stop)
         contexts = self.contexts
         pending = tuple(p for p in self.pending if p not in chosen)
         for p in chosen:
-            opened = self.space.scored(self.fixed, p.tokens, p.log_weight)
-            branch = CoverState(self.space, self.fixed, (opened,), ()).read(p.head)
+            branch = self.opened(p.tokens, p.log_weight).read(p.head)
             contexts, pending = contexts + branch.contexts, pending + branch.pending
         return replace(self, contexts=contexts, pending=pending)
 

@@ -14,7 +14,7 @@ broken token.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -118,7 +118,7 @@ class Decoder:
             cover = next(iter(state.covers()), None)
             total = state.shares.log_total
             if cover and cover.logp - total >= np.log1p(-HAND_OVER_EPSILON):
-                return self._greedy_tokens(state.fixed, cover, so_far)
+                return self._after(state, cover, so_far, _argmax)
             state, best = self._likeliest(state, so_far)
             if best is None or best == STOP:
                 reason = "deadline" if best is None else "end-of-middle"
@@ -130,7 +130,7 @@ class Decoder:
 
     def best_cover(self, state: CoverState) -> Completion:
         """Greedy tokens after the single likeliest cover."""
-        return self._greedy_tokens(state.fixed, state.covers()[0], TextSoFar(self._limits))
+        return self._after(state, state.covers()[0], TextSoFar(self._limits), _argmax)
 
     def sample(self, state: CoverState, temperature: float, seed: int) -> Completion:
         """Draws a cover in proportion to its probability, then canonical tokens at `temperature`.
@@ -149,7 +149,7 @@ class Decoder:
             weights = np.exp(scaled - scaled.max())
             return int(random.choice(len(row), p=weights / weights.sum()))
 
-        return self._continue(state.fixed, cover, TextSoFar(self._limits), draw)
+        return self._after(state, cover, TextSoFar(self._limits), draw)
 
     def heal_one(self, fixed: TokenPath, tail: bytes) -> Completion:
         """One-token healing: the last token is taken back, its replacement must start with its bytes."""
@@ -170,8 +170,13 @@ class Decoder:
         cover = Cover(self._space.tokenizer.encode(tail), 0.0, b"")
         return self._continue(fixed, cover, TextSoFar(self._limits), _argmax, canonical=False)
 
-    def _greedy_tokens(self, fixed: TokenPath, cover: Cover, so_far: TextSoFar) -> Completion:
-        return self._continue(fixed, cover, so_far, _argmax)
+    def _after(
+        self, state: CoverState, cover: Cover, so_far: TextSoFar, choose: Callable[[FloatArray], int]
+    ) -> Completion:
+        """`_continue` after a cover of `state`, counted from the start of the tail."""
+        before_tail = state.fixed[: len(state.fixed) - len(state.settled)]
+        cover = replace(cover, tokens=state.settled + cover.tokens)
+        return self._continue(before_tail, cover, so_far, choose)
 
     def _continue(
         self,
