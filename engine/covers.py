@@ -96,9 +96,9 @@ class CoverSpace:
     def open(self, fixed: TokenPath, tail: bytes) -> CoverState:
         """All covers of `tail` behind the `fixed` tokens, every context scored in one evaluation.
 
-        Tokens that every context starts with are moved to the state's `fixed` tokens. A branch's pending
-        covers are other candidates again, so only its contexts are kept. `fixed` may not be empty.
-        Raises InputError if no canonical token sequence covers the tail.
+        Tokens that every context starts with are moved to the state's `fixed` tokens. A branch's
+        pending covers are other candidates again, so only its contexts are kept. `fixed` may not be
+        empty. Raises InputError if no canonical token sequence covers the tail.
         """
         contexts = self._candidates(tail)
         if not contexts:

@@ -66,7 +66,7 @@ def template_from_metadata(metadata: Mapping[str, Any], family: str | None) -> T
     if family is not None and family not in SPELLINGS:
         raise ModelUnsupported(f"unknown FIM template {family!r}; known are {', '.join(SPELLINGS)}")
     parts = [metadata.get(f"tokenizer.ggml.fim_{part}_token_id") for part in ("pre", "suf", "mid")]
-    named = [(int(part),) for part in parts if part is not None]
+    named: list[TokenPath] = [(int(part),) for part in parts if part is not None]
     order: Order = "psm" if len(named) == 3 else "none"
     spelling = SPELLINGS[family] if family else Spelling(order)
     ids = _Ids(metadata["tokenizer.ggml.tokens"])

@@ -75,6 +75,11 @@ class Vocab:
         """Number of text tokens."""
         return len(self.sorted_bytes)
 
+    def byte_tokens(self) -> dict[int, int]:
+        """Byte value → the (first) text token of that single byte."""
+        single = reversed(np.flatnonzero(self.lengths == 1).tolist())
+        return {self.sorted_bytes[row][0]: int(self.order[row]) for row in single}
+
     def decode(self, tokens: Sequence[int]) -> bytes:
         """κ of a sequence: the concatenated bytes."""
         return b"".join([self.token_bytes[t] for t in tokens])

@@ -13,9 +13,10 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import InputError
+from engine.errors import InputError, ModelUnsupported
 from engine.tokenizers.base import Encoding
-from engine.tokenizers.merges import Merge, Merges
+from engine.tokenizers.bpe import encode_symbols
+from engine.tokenizers.pairs import PairTable
 from engine.tokenizers.pretokenize import (
     Pretokenizer,
     completions_of,
@@ -30,6 +31,9 @@ UNSTABLE_WORDS = 2
 
 _NEVER, _IF_NO_MERGE, _ALWAYS = 0, 1, 2
 
+Merge = tuple[int, int, int]
+"""(left, right, merged) token ids; a merge's rank is its place in the list."""
+
 Cut = tuple[int, ...]
 """Word ends inside a context (shape positions); −1 alone: a cut falls inside the appended token."""
 _INSIDE: Cut = (-1,)
@@ -41,15 +45,41 @@ class ByteLevelBPE:
     def __init__(self, vocab: Vocab, merges: Sequence[Merge], pretokenizer: Pretokenizer) -> None:
         """Raises ModelUnsupported if the merges are not proper."""
         self.vocab = vocab
-        self._merges = Merges(vocab, merges)
         self._pretokenizer = pretokenizer
-        self.missing_bytes = self._merges.missing_bytes()
-        self._reachable_rows: BoolArray = self._merges.reachable[vocab.order]
+        self._symbols = vocab.byte_tokens()
+        self.missing_bytes = frozenset(set(range(256)) - self._symbols.keys())
+        self._rank = {(left, right): (rank, merged) for rank, (left, right, merged) in enumerate(merges)}
+        self._encode_word = lru_cache(maxsize=1 << 16)(self._bpe)
+        self._pairs = self._pair_table(merges)
+        self._reachable_rows: BoolArray = self._pairs.reachable[vocab.order]
         self._group_tokens()
         self._outcomes = lru_cache(maxsize=4096)(self._cut_outcomes)
         self._successors_of = lru_cache(maxsize=256)(self._successors_after)
 
+    def _pair_table(self, merges: Sequence[Merge]) -> PairTable:
+        """Raises ModelUnsupported if BPE forms a token that the table holds to be unreachable."""
+        candidates = np.array(merges, dtype=np.int64).reshape(-1, 3)
+        symbols = np.array(sorted(self._symbols.values()), dtype=np.int64)
+        pairs = PairTable(self.vocab, symbols, candidates, np.arange(len(candidates)))
+        unreachable = self.vocab.order[~pairs.reachable[self.vocab.order]].tolist()
+        if any(self._forms(token) for token in unreachable):
+            raise ModelUnsupported(
+                "the merges of this vocabulary are not in the order in which their parts are formed,"
+                " so its canonical texts are not known exactly"
+            )
+        return pairs
+
+    def _forms(self, token: int) -> bool:
+        """Whether BPE of a token's bytes is that token."""
+        word = self.vocab.token_bytes[token]
+        return self.missing_bytes.isdisjoint(word) and self._bpe(word) == (token,)
+
     # -- encoding ---------------------------------------------------------------------------------
+
+    def _bpe(self, word: bytes) -> tuple[int, ...]:
+        """BPE of one word. Raises KeyError for a byte that the vocabulary cannot express."""
+        rank = self._rank
+        return tuple(encode_symbols([self._symbols[b] for b in word], lambda a, b: rank.get((a, b))))
 
     def encode(self, text: bytes) -> tuple[int, ...]:
         """Canonical tokens of `text`; if it ends inside a character, under its first completion.
@@ -64,7 +94,7 @@ class ByteLevelBPE:
         completion = completions_of(text[len(text) - partial :])[0] if partial else ""
         words = self._words(text, completion)
         try:
-            encoded = [self._merges.encode_word(word) for word in words]
+            encoded = [self._encode_word(word) for word in words]
         except KeyError as error:
             raise InputError(
                 f"the model's vocabulary cannot express the byte 0x{error.args[0]:02x} in the text"
@@ -83,7 +113,7 @@ class ByteLevelBPE:
             return [self.encode(text)]
         completions = completions_of(text[len(text) - partial :])
         found = dict.fromkeys(
-            tuple(t for word in self._words(text, completion) for t in self._merges.encode_word(word))
+            tuple(t for word in self._words(text, completion) for t in self._encode_word(word))
             for completion in completions
         )
         return list(found)
@@ -164,7 +194,7 @@ class ByteLevelBPE:
         np.maximum.at(by_row, self._other_rows, verdicts[codes[self._other_groups]])
         allowed: BoolArray = by_row == _ALWAYS
         if (verdicts == _IF_NO_MERGE).any():
-            allowed = allowed | ((by_row == _IF_NO_MERGE) & self._merges.successors(tokens[-1]))
+            allowed = allowed | ((by_row == _IF_NO_MERGE) & self._pairs.successors(tokens[-1]))
         allowed &= self._reachable_rows
         if partial_length(text):
             self._complete_partial(tokens, text, allowed)
@@ -203,7 +233,7 @@ class ByteLevelBPE:
             return _NEVER
         for index, end in enumerate(ends[:-1]):
             joined = end in now and end not in cuts
-            if joined and not self._merges.pair_is_canonical(tokens[index], tokens[index + 1]):
+            if joined and not self._pairs.is_canonical(tokens[index], tokens[index + 1]):
                 return _NEVER
         return _ALWAYS if ends[-1] in cuts else _IF_NO_MERGE
 
@@ -213,7 +243,7 @@ class ByteLevelBPE:
         Tokens that continue the character are looked at one by one. All others leave invalid bytes
         behind, which must then have been cut as such.
         """
-        as_invalid = tuple(t for word in self._words(text) for t in self._merges.encode_word(word))
+        as_invalid = tuple(t for word in self._words(text) for t in self._encode_word(word))
         if as_invalid != tokens:
             allowed[:] = False
         low, high = self._continuation_rows

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.errors import ModelCorrupt, ModelUnsupported
-from engine.tokenizers.byte_level import ByteLevelBPE
-from engine.tokenizers.merges import Merge
+from engine.tokenizers.byte_level import ByteLevelBPE, Merge
 from engine.tokenizers.pretokenize import pretokenizer_for
 from engine.vocab import TokenKind, Vocab
 
