@@ -45,7 +45,7 @@ class Context:
     weights: FloatArray
     """(rows,) P(t | fixed tokens, tokens) in sorted order, 0 where tokens + [t] is not canonical."""
     stop_share: float
-    """P(a stop token | fixed tokens, tokens)."""
+    """P(a stop token | fixed tokens, tokens), 0 where the text may not end."""
 
     @cached_property
     def mass(self) -> float:
@@ -197,7 +197,8 @@ class CoverState:
         space, vocab = self.space, self.space.tokenizer.vocab
         (row,) = space.scorer.rows([self.fixed + tokens], space.stop)
         weights = np.exp(row[vocab.order]) * space.tokenizer.successors(self.settled + tokens)
-        stop_share = float(np.exp(row[space.stop_tokens]).sum())
+        may_end = space.tokenizer.is_final(self.settled + tokens)
+        stop_share = float(np.exp(row[space.stop_tokens]).sum()) if may_end else 0.0
         context = Context(tokens, b"", 0, vocab.rows, log_weight, weights, stop_share)
         return replace(self, contexts=(context,), pending=())
 

@@ -68,10 +68,11 @@ def build_prompt(
     shown_suffix = window_after(_expressible_start(suffix, tokenizer.missing_bytes), budget.suffix_bytes)
     if template.order == "psm":
         anchor = anchor_of(shown_prefix)
-        before = template.prefix + tokenizer.encode(shown_prefix[:anchor])
+        before = template.prefix + tokenizer.encode(tokenizer.text_start + shown_prefix[:anchor])
         after = template.suffix + tokenizer.encode(shown_suffix)
         sections = after + before if template.suffix_first else before + after
         return Prompt(template.start + sections + template.middle, shown_prefix[anchor:])
+    shown_prefix = tokenizer.text_start + shown_prefix
     encoding = tokenizer.encode_stable(shown_prefix)
     stable = encoding.tokens[: encoding.stable_tokens]
     head: TokenPath = template.start

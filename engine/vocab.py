@@ -50,7 +50,7 @@ class Vocab:
                 f"the vocabulary has {len(token_bytes)} tokens but {len(kinds)} token types;"
                 " pull the model again"
             )
-        text_kinds = {int(TokenKind.NORMAL), int(TokenKind.BYTE)}
+        text_kinds = {int(TokenKind.NORMAL), int(TokenKind.BYTE), int(TokenKind.USER_DEFINED)}
         self.token_bytes: tuple[bytes, ...] = tuple(token_bytes)
         self.kinds: tuple[int, ...] = tuple(map(int, kinds))
         text_ids = [t for t, kind in enumerate(self.kinds) if kind in text_kinds and token_bytes[t]]

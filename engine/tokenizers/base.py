@@ -21,13 +21,21 @@ class Encoding:
 class Tokenizer(Protocol):
     """A canonical tokenizer on bytes.
 
-    T is canonical iff T == encode(κ(T)); where κ(T) ends inside a UTF-8 character, iff that holds for
+    T is *final* iff T == encode(κ(T)); where κ(T) ends inside a UTF-8 character, iff that holds for
     some completion of the character (docs/decisions/0002-text-that-ends-inside-a-character.md).
+    T is *canonical* iff it begins a final sequence: iff encode(κ(T) + y) starts with T for some y. Not
+    every canonical sequence is final: encode("\\n\\nx") may start with two newlines where
+    encode("\\n\\n") is one token.
     """
 
     @property
     def vocab(self) -> Vocab:
         """The tokens' bytes."""
+        ...
+
+    @property
+    def text_start(self) -> bytes:
+        """What the tokenizer puts before a text: SentencePiece's dummy space, or b""."""
         ...
 
     @property
@@ -44,7 +52,10 @@ class Tokenizer(Protocol):
         ...
 
     def encodings(self, text: bytes) -> list[tuple[int, ...]]:
-        """All canonical T with κ(T) == text: one, or several if `text` ends inside a character."""
+        """All canonical T with κ(T) == text, the final ones first.
+
+        Several if `text` ends inside a character, or if what follows decides where its words end.
+        """
         ...
 
     def successors(self, tokens: Sequence[int]) -> BoolArray:
@@ -52,5 +63,9 @@ class Tokenizer(Protocol):
         ...
 
     def is_canonical(self, tokens: Sequence[int]) -> bool:
-        """Decode and encode again: the slow, obvious definition."""
+        """The slow, obvious definition: decode, and encode again with each kind of text behind it."""
+        ...
+
+    def is_final(self, tokens: Sequence[int]) -> bool:
+        """Whether the text may end here: decode and encode again."""
         ...

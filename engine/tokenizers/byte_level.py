@@ -7,7 +7,7 @@ through its shape (`pretokenize`), of which there are some hundred; the merges a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -18,9 +18,11 @@ from engine.tokenizers.base import Encoding
 from engine.tokenizers.bpe import encode_symbols
 from engine.tokenizers.pairs import PairTable
 from engine.tokenizers.pretokenize import (
+    FOLLOWERS,
     Pretokenizer,
     completions_of,
     context_shape,
+    may_be_recut,
     partial_length,
     word_shapes,
 )
@@ -42,6 +44,8 @@ _INSIDE: Cut = (-1,)
 class ByteLevelBPE:
     """The tokenizer of one model. Implements `tokenizers.base.Tokenizer`."""
 
+    text_start = b""
+
     def __init__(self, vocab: Vocab, merges: Sequence[Merge], pretokenizer: Pretokenizer) -> None:
         """Raises ModelUnsupported if the merges are not proper."""
         self.vocab = vocab
@@ -54,6 +58,8 @@ class ByteLevelBPE:
         self._reachable_rows: BoolArray = self._pairs.reachable[vocab.order]
         self._group_tokens()
         self._outcomes = lru_cache(maxsize=4096)(self._cut_outcomes)
+        self._recuts = lru_cache(maxsize=4096)(self._cut_otherwise)
+        self._final_after = lru_cache(maxsize=256)(self._final_successors)
         self._successors_of = lru_cache(maxsize=256)(self._successors_after)
 
     def _pair_table(self, merges: Sequence[Merge]) -> PairTable:
@@ -93,12 +99,7 @@ class ByteLevelBPE:
         partial = partial_length(text)
         completion = completions_of(text[len(text) - partial :])[0] if partial else ""
         words = self._words(text, completion)
-        try:
-            encoded = [self._encode_word(word) for word in words]
-        except KeyError as error:
-            raise InputError(
-                f"the model's vocabulary cannot express the byte 0x{error.args[0]:02x} in the text"
-            ) from None
+        encoded = self._encode_words(words)
         stable = max(0, len(words) - UNSTABLE_WORDS - (partial > 0))
         return Encoding(
             tokens=tuple([t for tokens in encoded for t in tokens]),
@@ -106,32 +107,61 @@ class ByteLevelBPE:
             stable_bytes=sum(map(len, words[:stable])),
         )
 
+    def _encode_words(self, words: Sequence[bytes]) -> list[tuple[int, ...]]:
+        try:
+            return [self._encode_word(word) for word in words]
+        except KeyError as error:
+            raise InputError(
+                f"the model's vocabulary cannot express the byte 0x{error.args[0]:02x} in the text"
+            ) from None
+
+    def _finals(self, text: bytes) -> list[tuple[int, ...]]:
+        """All final T with κ(T) == text."""
+        return list(dict.fromkeys(self._path(text, completion) for completion in _completions(text)))
+
     def encodings(self, text: bytes) -> list[tuple[int, ...]]:
-        """All canonical T with κ(T) == text. Raises InputError as `encode`."""
-        partial = partial_length(text)
-        if not partial:
-            return [self.encode(text)]
-        completions = completions_of(text[len(text) - partial :])
-        found = dict.fromkeys(
-            tuple(t for word in self._words(text, completion) for t in self._encode_word(word))
-            for completion in completions
-        )
-        return list(found)
+        """All canonical T with κ(T) == text, the final ones first. Raises InputError as `encode`."""
+        found = self._finals(text)
+        whole = text[: len(text) - partial_length(text)].decode("utf-8", "surrogateescape")
+        for completion in _completions(text):
+            for follower in FOLLOWERS if may_be_recut(whole + completion) else ():
+                path = self._path(text, completion, follower)
+                if path not in found and self._final_after(self._context_end(path)).any():
+                    found.append(path)
+        return found
+
+    def is_final(self, tokens: Sequence[int]) -> bool:
+        """Whether the text may end after `tokens`: decode and encode again."""
+        try:
+            return tuple(tokens) in self._finals(self.vocab.decode(tokens))
+        except InputError:
+            return False
 
     def is_canonical(self, tokens: Sequence[int]) -> bool:
-        """Decode and encode again: the slow, obvious definition."""
+        """Decode and encode again, as if each kind of text followed."""
         try:
             return tuple(tokens) in self.encodings(self.vocab.decode(tokens))
         except InputError:
             return False
 
-    def _words(self, text: bytes, completion: str = "") -> list[bytes]:
-        """The words of `text`; if it ends inside a character, cut as if that were `completion`."""
+    def _path(self, text: bytes, completion: str, follower: str = "") -> tuple[int, ...]:
+        words = self._words(text, completion, follower)
+        return tuple(t for tokens in self._encode_words(words) for t in tokens)
+
+    def _words(self, text: bytes, completion: str = "", follower: str = "") -> list[bytes]:
+        """The words of `text`, cut as if `follower` came next.
+
+        If it ends inside a character, cut as if that were `completion`; else that is empty.
+        """
         partial = text[len(text) - partial_length(text) :] if completion else b""
-        whole = text[: len(text) - len(partial)].decode("utf-8", "surrogateescape")
-        words = [
-            word.encode("utf-8", "surrogateescape") for word in self._pretokenizer.split(whole + completion)
-        ]
+        whole = text[: len(text) - len(partial)]
+        left, words = len(whole) + len(completion.encode()), []
+        split = self._pretokenizer.split(whole.decode("utf-8", "surrogateescape") + completion + follower)
+        for word in split:
+            words.append(word.encode("utf-8", "surrogateescape")[:left])
+            left -= len(words[-1])
+            if left == 0:
+                break
         if completion:
             words[-1] = words[-1][: len(words[-1]) - len(completion.encode())] + partial
         return words
@@ -159,7 +189,10 @@ class ByteLevelBPE:
         self._continuation_rows = self.vocab.prefix_range(b"\x80")[0], self.vocab.prefix_range(b"\xc0")[0]
 
     def successors(self, tokens: Sequence[int]) -> BoolArray:
-        """(vocab.rows,): the tokens t for which tokens + [t] is canonical, given that `tokens` is."""
+        """(vocab.rows,): the tokens t for which tokens + [t] is canonical, given that `tokens` is.
+
+        tokens + [t] is canonical if it is final, or if some token makes it final.
+        """
         return self._successors_of(self._context_end(tokens))
 
     def _context_end(self, tokens: Sequence[int]) -> tuple[int, ...]:
@@ -184,8 +217,17 @@ class ByteLevelBPE:
         return end[index:]
 
     def _successors_after(self, tokens: tuple[int, ...]) -> BoolArray:
-        if not tokens:
-            return self._reachable_rows
+        allowed = self._final_after(tokens).copy()
+        for row in self._recut_rows(tokens):
+            if not allowed[row]:
+                end = self._context_end((*tokens, int(self.vocab.order[row])))
+                allowed[row] = self._final_after(end).any()
+        if partial_length(self.vocab.decode(tokens)):
+            self._complete_partial(tokens, allowed, self.is_canonical)
+        return allowed
+
+    def _final_successors(self, tokens: tuple[int, ...]) -> BoolArray:
+        """(vocab.rows,): the tokens t for which tokens + [t] is final."""
         text = self.vocab.decode(tokens)
         shape, positions = context_shape(text.decode("utf-8", "surrogateescape"))
         codes, outcomes = self._outcomes(shape)
@@ -197,8 +239,35 @@ class ByteLevelBPE:
             allowed = allowed | ((by_row == _IF_NO_MERGE) & self._pairs.successors(tokens[-1]))
         allowed &= self._reachable_rows
         if partial_length(text):
-            self._complete_partial(tokens, text, allowed)
+            self._complete_partial(tokens, allowed, self.is_final)
         return allowed
+
+    def _recut_rows(self, tokens: tuple[int, ...]) -> list[int]:
+        """Rows of the tokens that, with some text behind them, would be cut otherwise than at the end."""
+        shape, positions = context_shape(self.vocab.decode(tokens).decode("utf-8", "surrogateescape"))
+        recuts = self._recuts(shape)
+        if not recuts:
+            return []
+        verdicts = self._verdicts(tokens, [cut for _, cut in recuts], positions)
+        groups = [group for (group, _), verdict in zip(recuts, verdicts, strict=True) if verdict != _NEVER]
+        rows = np.flatnonzero(np.isin(self._group_of_row, groups))
+        others = self._other_rows[np.isin(self._other_groups, groups)]
+        rows = np.union1d(rows, others)
+        found: list[int] = rows[self._reachable_rows[rows]].tolist()
+        return found
+
+    def _cut_otherwise(self, shape: str) -> list[tuple[int, Cut]]:
+        """(group, outcome) for the groups whose outcome is another one if text follows."""
+        found: dict[tuple[int, Cut], None] = {}
+        codes, outcomes = self._outcomes(shape)
+        for group, token_shape in enumerate(self._shapes):
+            both = shape + token_shape
+            for follower in FOLLOWERS if may_be_recut(both) else ():
+                cuts = [cut for cut in self._pretokenizer.cuts(both + follower) if cut < len(both)]
+                outcome = _outcome(cuts, len(shape))
+                if outcome not in (_INSIDE, outcomes[codes[group]]):
+                    found[group, outcome] = None
+        return list(found)
 
     def _cut_outcomes(self, shape: str) -> tuple[npt.NDArray[np.int16], list[Cut]]:
         """For each group of tokens the number of its outcome, and the outcomes: cuts inside the context."""
@@ -207,8 +276,7 @@ class ByteLevelBPE:
         end = len(shape)
         for group, token_shape in enumerate(self._shapes):
             cuts = self._pretokenizer.cuts(shape + token_shape)[:-1]
-            outcome = _INSIDE if cuts and cuts[-1] > end else tuple(cuts)
-            codes[group] = numbers.setdefault(outcome, len(numbers))
+            codes[group] = numbers.setdefault(_outcome(cuts, end), len(numbers))
         return codes, list(numbers)
 
     def _verdicts(
@@ -217,35 +285,40 @@ class ByteLevelBPE:
         """What each outcome means for this context: never, always, or only if no merge crosses."""
         chars = self.vocab.decode(tokens).decode("utf-8", "surrogateescape")
         byte_position = np.cumsum([0] + [len(c.encode("utf-8", "surrogateescape")) for c in chars])
-        ends = np.cumsum([len(self.vocab.token_bytes[t]) for t in tokens]).tolist()
-        words_now = set(byte_position[self._pretokenizer.cuts(chars)].tolist())
+        ends = np.cumsum([0] + [len(self.vocab.token_bytes[t]) for t in tokens]).tolist()
+        merged = {
+            end
+            for end, left, right in zip(ends[1:], tokens, tokens[1:], strict=False)
+            if not self._pairs.is_canonical(left, right)
+        }
         verdicts = []
         for outcome in outcomes:
             if outcome == _INSIDE:
                 verdicts.append(_NEVER)
                 continue
             cuts = {int(byte_position[positions[cut]]) for cut in outcome}
-            verdicts.append(self._verdict(tokens, ends, words_now, cuts))
+            if not cuts <= set(ends) or not merged <= cuts:
+                verdicts.append(_NEVER)
+            else:
+                verdicts.append(_ALWAYS if not tokens or ends[-1] in cuts else _IF_NO_MERGE)
         return np.array(verdicts, dtype=np.int8)
 
-    def _verdict(self, tokens: tuple[int, ...], ends: list[int], now: set[int], cuts: set[int]) -> int:
-        if not cuts <= set(ends):
-            return _NEVER
-        for index, end in enumerate(ends[:-1]):
-            joined = end in now and end not in cuts
-            if joined and not self._pairs.is_canonical(tokens[index], tokens[index + 1]):
-                return _NEVER
-        return _ALWAYS if ends[-1] in cuts else _IF_NO_MERGE
+    def _complete_partial(
+        self, tokens: tuple[int, ...], allowed: BoolArray, test: Callable[[Sequence[int]], bool]
+    ) -> None:
+        """Tests the tokens that continue the character inside which the context ends, one by one.
 
-    def _complete_partial(self, tokens: tuple[int, ...], text: bytes, allowed: BoolArray) -> None:
-        """Decides what may follow a context that ends inside a character.
-
-        Tokens that continue the character are looked at one by one. All others leave invalid bytes
-        behind, which must then have been cut as such.
+        All others leave invalid bytes behind and have been decided as such.
         """
-        as_invalid = tuple(t for word in self._words(text) for t in self._encode_word(word))
-        if as_invalid != tokens:
-            allowed[:] = False
-        low, high = self._continuation_rows
-        for row in range(low, high):
-            allowed[row] = self.is_canonical([*tokens, int(self.vocab.order[row])])
+        for row in range(*self._continuation_rows):
+            allowed[row] = test([*tokens, int(self.vocab.order[row])])
+
+
+def _completions(text: bytes) -> Sequence[str]:
+    """The characters inside which `text` may end; one empty one if it ends between characters."""
+    partial = partial_length(text)
+    return completions_of(text[len(text) - partial :]) if partial else ("",)
+
+
+def _outcome(cuts: Sequence[int], context_end: int) -> Cut:
+    return _INSIDE if cuts and cuts[-1] > context_end else tuple(cuts)

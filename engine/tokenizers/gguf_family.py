@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from engine.errors import ModelCorrupt, ModelUnsupported
+from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.byte_level import ByteLevelBPE, Merge
 from engine.tokenizers.pretokenize import pretokenizer_for
+from engine.tokenizers.sentencepiece import SentencePieceBPE
 from engine.vocab import TokenKind, Vocab
 
 
@@ -20,7 +23,7 @@ def _gpt2_alphabet() -> dict[str, int]:
 _ALPHABET = _gpt2_alphabet()
 
 
-def tokenizer_from_metadata(metadata: dict[str, Any]) -> ByteLevelBPE:
+def tokenizer_from_metadata(metadata: dict[str, Any]) -> Tokenizer:
     """The canonical tokenizer that GGUF metadata describe.
 
     Raises ModelUnsupported for a family that is not exact here, ModelCorrupt for missing metadata.
@@ -28,13 +31,17 @@ def tokenizer_from_metadata(metadata: dict[str, Any]) -> ByteLevelBPE:
     family = metadata.get("tokenizer.ggml.model")
     if family is None or "tokenizer.ggml.tokens" not in metadata:
         raise ModelCorrupt("the model file has no vocabulary; pull or export the model again")
-    if family != "gpt2":
+    if family not in _FAMILIES:
         raise ModelUnsupported(
-            f"the tokenizer family {family!r} is not supported yet, so its completions would not be exact;"
-            " choose a model with a byte-level BPE vocabulary (gpt2)"
+            f"the tokenizer family {family!r} is not supported, so its completions would not be exact;"
+            f" supported are {', '.join(_FAMILIES)}"
         )
+    return _FAMILIES[family](metadata)
+
+
+def _byte_level(metadata: dict[str, Any]) -> ByteLevelBPE:
     tokens: list[str] = metadata["tokenizer.ggml.tokens"]
-    vocab = Vocab(*_token_bytes(tokens, [int(kind) for kind in metadata["tokenizer.ggml.token_type"]]))
+    vocab = Vocab(*_byte_level_spelling(tokens, _kinds(metadata)))
     ids = {text: token for token, text in enumerate(tokens)}
     return ByteLevelBPE(
         vocab,
@@ -43,7 +50,33 @@ def tokenizer_from_metadata(metadata: dict[str, Any]) -> ByteLevelBPE:
     )
 
 
-def _token_bytes(tokens: list[str], kinds: list[int]) -> tuple[list[bytes], list[int]]:
+def _sentencepiece(metadata: dict[str, Any]) -> SentencePieceBPE:
+    kinds = _kinds(metadata)
+    spelled = [
+        _sentencepiece_spelling(text, kind)
+        for text, kind in zip(metadata["tokenizer.ggml.tokens"], kinds, strict=True)
+    ]
+    dummy = b" " if metadata.get("tokenizer.ggml.add_space_prefix", True) else b""
+    return SentencePieceBPE(Vocab(spelled, kinds), metadata["tokenizer.ggml.scores"], text_start=dummy)
+
+
+_FAMILIES: dict[str, Callable[[dict[str, Any]], Tokenizer]] = {"gpt2": _byte_level, "llama": _sentencepiece}
+
+
+def _kinds(metadata: dict[str, Any]) -> list[int]:
+    return [int(kind) for kind in metadata["tokenizer.ggml.token_type"]]
+
+
+def _sentencepiece_spelling(text: str, kind: int) -> bytes:
+    """κ of one token: ▁ is a space, `<0x0A>` a byte, control tokens have none."""
+    if kind == TokenKind.BYTE:
+        return bytes([int(text[3:5], 16)])
+    if kind == TokenKind.NORMAL:
+        return text.replace("\u2581", " ").encode("utf-8", "surrogateescape")
+    return text.encode("utf-8", "surrogateescape") if kind == TokenKind.USER_DEFINED else b""
+
+
+def _byte_level_spelling(tokens: list[str], kinds: list[int]) -> tuple[list[bytes], list[int]]:
     """κ of each token; control tokens, and tokens outside the alphabet, have no bytes."""
     spelled: list[bytes] = []
     normal = int(TokenKind.NORMAL)

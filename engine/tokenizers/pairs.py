@@ -55,6 +55,7 @@ class PairTable:
         self._derive(candidates, ranks)
         self._number_forest()
         self.successors = lru_cache(maxsize=512)(self._successors)
+        self.is_canonical = lru_cache(maxsize=1 << 14)(self._is_canonical)
 
     # -- derivations ------------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ class PairTable:
             active = active[~crossed[active] & (np.maximum(rank_a, rank_b) > _SYMBOL_RANK)]
         return crossed
 
-    def is_canonical(self, left: int, right: int) -> bool:
+    def _is_canonical(self, left: int, right: int) -> bool:
         """Whether no merge crosses the boundary of two reachable tokens that stand in one word."""
         return not self._crossed(np.array([left]), np.array([right]), np.array([_NEVER]))[0]
 

@@ -64,6 +64,20 @@ _SPECIAL = "[stremvldSTREMVLD]"
 _RUN = regex.compile(r"([^1])\1{4,}")
 
 
+FOLLOWERS = ("e", "l", "1", ".", "\n")
+"""What may follow a text that `may_be_recut`: one text for each way of cutting it."""
+_RECUT = regex.compile(r"(?:\p{White_Space}{2}|'[rvl])\Z", regex.IGNORECASE)
+
+
+def may_be_recut(text: str) -> bool:
+    """Whether the words of `text`, its last boundary aside, can depend on what follows.
+
+    White space gives its last character to the word that follows, or takes in more lines; two letters
+    make a contraction of "'r", "'v", "'l". No expression in STAGES looks ahead in another way.
+    """
+    return _RECUT.search(text, max(0, len(text) - 2)) is not None
+
+
 class Pretokenizer:
     """Cuts text into words and reduces text to shapes. Text is str: invalid bytes are surrogates."""
 
