@@ -62,7 +62,8 @@ def build_prompt(
     """The prompt for a cursor between `prefix` and `suffix`.
 
     Text beyond the budget, or beyond a byte that the vocabulary cannot express, is left out. `separator`
-    is the token that stands before a text that nothing else precedes (the model's document separator).
+    is the token that stands before a text that nothing else precedes (the model's document separator); it
+    does not depend on the text, or typing would change the prompt's start.
     """
     shown_prefix = window_before(_expressible_end(prefix, tokenizer.missing_bytes), budget.prefix_bytes)
     shown_suffix = window_after(_expressible_start(suffix, tokenizer.missing_bytes), budget.suffix_bytes)
@@ -75,11 +76,10 @@ def build_prompt(
     shown_prefix = tokenizer.text_start + shown_prefix
     encoding = tokenizer.encode_stable(shown_prefix)
     stable = encoding.tokens[: encoding.stable_tokens]
-    head: TokenPath = template.start
+    head: TokenPath = template.start or (separator,)
     if template.order == "spm":
-        head += template.suffix + tokenizer.encode(shown_suffix) + template.prefix + template.middle
-    fixed = head + stable
-    return Prompt(fixed or (separator,), shown_prefix[encoding.stable_bytes :])
+        head = template.start + template.suffix + tokenizer.encode(shown_suffix) + template.prefix + template.middle
+    return Prompt(head + stable, shown_prefix[encoding.stable_bytes :])
 
 
 def anchor_of(text: bytes) -> int:
@@ -99,7 +99,8 @@ def window_before(text: bytes, most: int) -> bytes:
     if len(text) <= most:
         return text
     excess = len(text) - most
-    cut = -(-excess // WINDOW_STEP_BYTES) * WINDOW_STEP_BYTES
+    step = max(1, min(WINDOW_STEP_BYTES, most // 4))
+    cut = -(-excess // step) * step
     line_start = text.find(b"\n", cut - 1) + 1
     start = line_start if 0 < line_start <= len(text) - most // 2 else _char_start(text, cut)
     return text[start:]

@@ -13,10 +13,10 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import InputError, ModelUnsupported
+from engine.errors import InputError
 from engine.tokenizers.base import Encoding
-from engine.tokenizers.bpe import encode_symbols
-from engine.tokenizers.pairs import PairTable
+from engine.tokenizers.bpe import encode_symbols, last_merge
+from engine.tokenizers.pairs import Merge, PairTable
 from engine.tokenizers.pretokenize import (
     FOLLOWERS,
     Pretokenizer,
@@ -33,9 +33,6 @@ UNSTABLE_WORDS = 2
 
 _NEVER, _IF_NO_MERGE, _ALWAYS = 0, 1, 2
 
-Merge = tuple[int, int, int]
-"""(left, right, merged) token ids; a merge's rank is its place in the list."""
-
 Cut = tuple[int, ...]
 """Word ends inside a context (shape positions); −1 alone: a cut falls inside the appended token."""
 _INSIDE: Cut = (-1,)
@@ -47,7 +44,7 @@ class ByteLevelBPE:
     text_start = b""
 
     def __init__(self, vocab: Vocab, merges: Sequence[Merge], pretokenizer: Pretokenizer) -> None:
-        """Raises ModelUnsupported if the merges are not proper."""
+        """`merges` in the order of their ranks."""
         self.vocab = vocab
         self._pretokenizer = pretokenizer
         self._symbols = vocab.byte_tokens()
@@ -63,29 +60,25 @@ class ByteLevelBPE:
         self._successors_of = lru_cache(maxsize=256)(self._successors_after)
 
     def _pair_table(self, merges: Sequence[Merge]) -> PairTable:
-        """Raises ModelUnsupported if BPE forms a token that the table holds to be unreachable."""
         candidates = np.array(merges, dtype=np.int64).reshape(-1, 3)
         symbols = np.array(sorted(self._symbols.values()), dtype=np.int64)
-        pairs = PairTable(self.vocab, symbols, candidates, np.arange(len(candidates)))
-        unreachable = self.vocab.order[~pairs.reachable[self.vocab.order]].tolist()
-        if any(self._forms(token) for token in unreachable):
-            raise ModelUnsupported(
-                "the merges of this vocabulary are not in the order in which their parts are formed,"
-                " so its canonical texts are not known exactly"
-            )
-        return pairs
+        return PairTable(self.vocab, symbols, candidates, np.arange(len(candidates)), self._trace)
 
-    def _forms(self, token: int) -> bool:
-        """Whether BPE of a token's bytes is that token."""
+    def _trace(self, token: int) -> Merge | None:
+        """The last merge when BPE of a token's bytes forms it, None if it does not."""
         word = self.vocab.token_bytes[token]
-        return self.missing_bytes.isdisjoint(word) and self._bpe(word) == (token,)
+        if not self.missing_bytes.isdisjoint(word):
+            return None
+        return last_merge([self._symbols[byte] for byte in word], self._lookup, token)
+
+    def _lookup(self, left: int, right: int) -> tuple[int, int] | None:
+        return self._rank.get((left, right))
 
     # -- encoding ---------------------------------------------------------------------------------
 
     def _bpe(self, word: bytes) -> tuple[int, ...]:
         """BPE of one word. Raises KeyError for a byte that the vocabulary cannot express."""
-        rank = self._rank
-        return tuple(encode_symbols([self._symbols[b] for b in word], lambda a, b: rank.get((a, b))))
+        return tuple(encode_symbols([self._symbols[byte] for byte in word], self._lookup))
 
     def encode(self, text: bytes) -> tuple[int, ...]:
         """Canonical tokens of `text`; if it ends inside a character, under its first completion.

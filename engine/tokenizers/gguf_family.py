@@ -7,7 +7,8 @@ from typing import Any
 
 from engine.errors import ModelCorrupt, ModelUnsupported
 from engine.tokenizers.base import Tokenizer
-from engine.tokenizers.byte_level import ByteLevelBPE, Merge
+from engine.tokenizers.byte_level import ByteLevelBPE
+from engine.tokenizers.pairs import Merge
 from engine.tokenizers.pretokenize import pretokenizer_for
 from engine.tokenizers.sentencepiece import SentencePieceBPE
 from engine.vocab import TokenKind, Vocab

@@ -25,10 +25,10 @@ from functools import lru_cache
 import numpy as np
 import regex
 
-from engine.errors import InputError, ModelUnsupported
+from engine.errors import InputError
 from engine.tokenizers.base import Encoding
-from engine.tokenizers.bpe import encode_symbols
-from engine.tokenizers.pairs import PairTable
+from engine.tokenizers.bpe import encode_symbols, last_merge
+from engine.tokenizers.pairs import Merge, PairTable
 from engine.tokenizers.pretokenize import partial_length
 from engine.vocab import BoolArray, IntArray, TokenKind, Vocab
 
@@ -40,7 +40,7 @@ class SentencePieceBPE:
         """`scores` are the GGUF's: BPE merges into the token of highest score first.
 
         Vocabulary kinds: NORMAL, BYTE (fallback), USER_DEFINED (added). `text_start` is the dummy space,
-        or b"". Raises ModelUnsupported if BPE forms a token that was held to be unreachable.
+        or b"".
         """
         self.vocab = vocab
         self.text_start = text_start
@@ -86,14 +86,12 @@ class SentencePieceBPE:
                 if left is not None and right is not None:
                     candidates.append((left, right, token))
         merges = np.array(candidates, dtype=np.int64).reshape(-1, 3)
-        pairs = PairTable(self.vocab, np.array(symbols), merges, self._rank[merges[:, 2]])
-        unreachable = [t for t in self._normal.values() if not pairs.reachable[t] and t not in self._runs]
-        if any(self._bpe(self.vocab.token_bytes[t]) == (t,) for t in unreachable):
-            raise ModelUnsupported(
-                "the scores of this vocabulary are not in the order in which tokens are formed,"
-                " so its canonical texts are not known exactly"
-            )
-        return pairs
+        ranks = self._rank[merges[:, 2]]
+        return PairTable(self.vocab, np.array(symbols), merges, ranks, self._trace)
+
+    def _trace(self, token: int) -> Merge | None:
+        """The last merge when BPE of a token's bytes forms it, None if it does not."""
+        return last_merge(self._start(self.vocab.token_bytes[token]), self._lookup, token)
 
     def _space_runs(self) -> dict[int, int]:
         """Token → length of the runs of spaces that tie for the lowest score; {} if there are none."""
@@ -106,8 +104,9 @@ class SentencePieceBPE:
         """(rows,): tokens that are what the encoder makes of their own bytes somewhere."""
         reachable = self._pairs.reachable.copy()
         reachable[list(self._runs)] = True
+        spelled_otherwise = self._normal.keys() | self._added.keys()
         for byte, token in self._bytes.items():
-            reachable[token] = byte >= 0x80 or bytes([byte]) not in self._normal
+            reachable[token] = byte >= 0x80 or bytes([byte]) not in spelled_otherwise
         for spelled, token in self._normal.items():
             if self._added_pattern and self._added_pattern.search(spelled):
                 reachable[token] = False
@@ -128,6 +127,10 @@ class SentencePieceBPE:
     def is_canonical(self, tokens: Sequence[int]) -> bool:
         """Decode and encode again: the slow, obvious definition."""
         return self.encode(self.vocab.decode(tokens)) == tuple(tokens)
+
+    def is_final(self, tokens: Sequence[int]) -> bool:
+        """The same: what follows decides nothing before it."""
+        return self.is_canonical(tokens)
 
     def encode_stable(self, text: bytes) -> Encoding:
         """`encode` with the stable part: the words that end before anything that could still grow."""
@@ -174,7 +177,11 @@ class SentencePieceBPE:
         return self._encode_word(word) if len(word) <= 64 else self._bpe(word)
 
     def _bpe(self, word: bytes) -> tuple[int, ...]:
-        """BPE of one word, characters that are no tokens as bytes."""
+        """BPE of one word."""
+        return tuple(encode_symbols(self._start(word), self._lookup))
+
+    def _start(self, word: bytes) -> list[int]:
+        """The tokens BPE starts from: characters, and the bytes of those that are no tokens."""
         symbols: list[int] = []
         for char in word.decode("utf-8", "surrogateescape"):
             spelled = char.encode("utf-8", "surrogateescape")
@@ -187,7 +194,7 @@ class SentencePieceBPE:
                 raise InputError(
                     f"the model's vocabulary cannot express the byte 0x{error.args[0]:02x} in the text"
                 ) from None
-        return tuple(encode_symbols(symbols, self._lookup))
+        return symbols
 
     # -- successors -------------------------------------------------------------------------------
 
