@@ -78,7 +78,8 @@ def build_prompt(
     stable = encoding.tokens[: encoding.stable_tokens]
     head: TokenPath = template.start or (separator,)
     if template.order == "spm":
-        head = template.start + template.suffix + tokenizer.encode(shown_suffix) + template.prefix + template.middle
+        after = template.suffix + tokenizer.encode(shown_suffix)
+        head = template.start + after + template.prefix + template.middle
     return Prompt(head + stable, shown_prefix[encoding.stable_bytes :])
 
 
