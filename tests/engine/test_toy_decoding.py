@@ -1,0 +1,140 @@
+"""Decoding on toy models: greedy by exact marginals, cursor invariance, sampling (claims 8 and 12)."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from engine.covers import STOP, CoverState
+from engine.decode import Decoder
+from engine.stop import Limits
+from tests.engine.toys import TOYS, ToyModel, resolved
+
+SEEDS = range(2)
+LONG = Limits(max_tokens=14, max_lines=9)
+BYTES = 6
+
+
+def greedy(state: CoverState, most: int) -> bytes:
+    """The reference: everything is resolved before each byte."""
+    text = b""
+    while len(text) < most:
+        state = resolved(state)
+        best = int(state.shares.known.argmax())
+        if best == STOP:
+            break
+        text += bytes([best])
+        state = state.push(best)
+    return text
+
+
+@pytest.fixture(params=[(name, seed) for name in TOYS for seed in SEEDS], ids=lambda p: f"{p[0]}-{p[1]}")
+def model(request: pytest.FixtureRequest) -> ToyModel:
+    name, seed = request.param
+    print(f"toy {name!r}, seed {seed}")
+    return ToyModel.random(TOYS[name], seed)
+
+
+def starts(model: ToyModel) -> list[bytes]:
+    return [*model.toy.strings(2), *list(model.toy.strings(3))[::5]][:12]
+
+
+def test_exact_is_greedy_by_resolved_marginals_with_fewer_evaluations(model: ToyModel) -> None:
+    lazy = eager = 0
+    for text in starts(model):
+        fast, slow = model.open(text), model.open(text)
+        limits = Limits(max_tokens=8, max_lines=99)
+        found, _ = Decoder(fast.space, limits).exact(fast)
+        expected = greedy(slow, len(found.text) + (found.stop == "end-of-middle"))
+        assert found.text == expected, text
+        lazy += fast.space.scorer.backend.evaluations
+        eager += slow.space.scorer.backend.evaluations
+        if found.stop == "tokens":
+            assert fast.space.scorer.backend.evaluations <= 8 + 1
+    assert lazy <= eager
+
+
+def test_the_logp_of_a_completion_is_at_most_that_of_its_bytes(model: ToyModel) -> None:
+    for text in starts(model)[:8]:
+        state = model.open(text)
+        found, _ = Decoder(state.space, Limits(6, 99)).exact(state)
+        if found.stop == "end-of-middle":
+            end = resolved(model.open(text + found.text))
+            start = resolved(state)
+            logp = _absolute(model, end) - _absolute(model, start) + np.log(end.shares.known[STOP])
+            assert found.logp <= logp + 1e-9
+
+
+def _absolute(model: ToyModel, state: CoverState) -> float:
+    return model.log_probability(state.fixed) + state.shares.log_total
+
+
+def test_completing_further_along_gives_the_same_text(model: ToyModel) -> None:
+    for text in starts(model):
+        state = model.open(text)
+        whole, _ = Decoder(state.space, LONG).exact(state)
+        for taken in range(min(len(whole.text), BYTES)):
+            later = model.open(text + whole.text[:taken])
+            rest, _ = Decoder(later.space, LONG).exact(later)
+            expected, got = whole.text[taken:], rest.text
+            if rest.stop == whole.stop == "end-of-middle":
+                assert got == expected, (text, taken)
+            else:  # a budget ends them at different places
+                shorter = min(len(got), len(expected))
+                assert got[:shorter] == expected[:shorter], (text, taken)
+
+
+def test_alternatives_are_different_and_start_with_the_greedy_one(model: ToyModel) -> None:
+    for text in starts(model)[:6]:
+        state = model.open(text)
+        decoder = Decoder(state.space, Limits(6, 3))
+        found = decoder.alternatives(state, 4)
+        assert found[0] == decoder.exact(state)[0]
+        assert len({c.text for c in found}) == len(found) <= 4
+
+
+def outcomes(state: CoverState, length: int) -> dict[tuple[int, ...], float]:
+    """P of the next `length` symbols, byte by byte from the exact distribution; STOP ends early."""
+    found: dict[tuple[int, ...], float] = {}
+
+    def extend(state: CoverState, symbols: tuple[int, ...], mass: float) -> None:
+        if len(symbols) == length or (symbols and symbols[-1] == STOP):
+            found[symbols] = mass
+            return
+        state = resolved(state)
+        for symbol in np.flatnonzero(state.shares.known).tolist():
+            after = state if symbol == STOP else state.push(symbol)
+            extend(after, (*symbols, symbol), mass * float(state.shares.known[symbol]))
+
+    extend(state, (), 1.0)
+    return found
+
+
+@pytest.mark.parametrize("name", ["chain", "runs", "gpt-2"])
+def test_sampling_covers_and_tokens_is_sampling_bytes(name: str) -> None:
+    """Chi-square, on a model that gives non-canonical tokens no mass."""
+    model, draws = ToyModel.canonical(TOYS[name], seed=5), 1500
+    for text in list(model.toy.strings(2))[-2:]:
+        state = model.open(text)
+        expected = outcomes(state, 2)
+        assert sum(expected.values()) == pytest.approx(1)
+        counts: Counter[tuple[int, ...]] = Counter()
+        decoder = Decoder(state.space, Limits(max_tokens=3, max_lines=99))
+        for seed in range(draws):
+            drawn = decoder.sample(state, 1.0, seed)
+            symbols = tuple(drawn.text[:2])
+            if len(symbols) < 2:
+                assert drawn.stop == "end-of-middle"
+                symbols += (STOP,)
+            counts[symbols] += 1
+        assert counts.keys() <= expected.keys()
+        frequent = [s for s, p in expected.items() if p * draws >= 5]
+        rare = draws - sum(counts[s] for s in frequent)
+        rare_expected = draws * (1 - sum(expected[s] for s in frequent))
+        chi = sum((counts[s] - draws * expected[s]) ** 2 / (draws * expected[s]) for s in frequent)
+        chi += (rare - rare_expected) ** 2 / max(rare_expected, 5)
+        freedom = len(frequent)
+        print(f"toy {name!r} after {text!r}: chi-square {chi:.1f} with {freedom} degrees of freedom")
+        assert chi < freedom + 4.5 * np.sqrt(2 * freedom)
