@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from engine.backends.base import Backend, StopSignal
 from engine.tree import TokenPath, common_prefix_length, tree_of
@@ -11,7 +12,9 @@ from engine.vocab import FloatArray
 
 ROW_BUDGET_BYTES = 64 * 2**20
 LARGEST_TREE = 48
-"""Most nodes scored in one evaluation; larger trees are scored in parts."""
+"""Most nodes wanted of one evaluation; larger trees are scored in parts."""
+MOST_LEAVES = 16
+"""Most leaves of a tree: half of a backend's sequences, as each may need one to copy from."""
 
 
 class Scorer:
@@ -30,8 +33,8 @@ class Scorer:
         """
         missing = sorted({path for path in paths if path not in self._rows})
         fresh: dict[TokenPath, FloatArray] = {}
-        for start in range(0, len(missing), LARGEST_TREE):
-            fresh |= self._score(missing[start : start + LARGEST_TREE], stop)
+        for part in _parts(missing):
+            fresh |= self._score(part, stop)
         result = [fresh[path] if path in fresh else self._rows[path] for path in paths]
         for path, row in zip(paths, result, strict=True):
             self._rows[path] = row
@@ -46,3 +49,17 @@ class Scorer:
         tree, ends = tree_of([path[shared:] for path in paths])
         rows = self.backend.score(context, tree, ends, stop)
         return dict(zip(paths, rows, strict=True))
+
+
+def _parts(paths: list[TokenPath]) -> Iterator[list[TokenPath]]:
+    """Sorted `paths` in runs of at most LARGEST_TREE nodes and MOST_LEAVES leaves."""
+    part: list[TokenPath] = []
+    leaves = 0
+    for path, following in pairwise([*paths, ()]):
+        part.append(path)
+        leaves += following[: len(path)] != path
+        if leaves == MOST_LEAVES or len(part) == LARGEST_TREE:
+            yield part
+            part, leaves = [], 0
+    if part:
+        yield part

@@ -128,8 +128,11 @@ class SequenceTable:
         return numbers
 
     def evict_oldest(self, keep: Plan) -> int | None:
-        """Drops the least recently used sequence that `keep` does not need; None if there is none."""
-        needed = {r.number for r in keep.residents} | {c.source for c in keep.copies}
+        """Drops the least recently used sequence that `keep` does not need; None if there is none.
+
+        What `keep` has copied is shared by then, so its sources may go.
+        """
+        needed = {r.number for r in keep.residents}
         candidates = [r for r in self._residents.values() if r.number not in needed]
         if not candidates:
             return None
