@@ -114,7 +114,7 @@ class _Ids:
         self._ids = {text: token for token, text in enumerate(tokens)}
 
     def some(self, text: str) -> TokenPath:
-        return (self._ids[text],) if text in self._ids else ()
+        return (self._ids[text],) if text and text in self._ids else ()
 
     def one(self, text: str) -> TokenPath:
         if text and text not in self._ids:
