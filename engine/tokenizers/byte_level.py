@@ -119,7 +119,7 @@ class ByteLevelBPE:
         for completion in _completions(text):
             for follower in FOLLOWERS if may_be_recut(whole + completion) else ():
                 path = self._path(text, completion, follower)
-                if path not in found and self._final_after(self._context_end(path)).any():
+                if path not in found and self._goes_on(path):
                     found.append(path)
         return found
 
@@ -213,11 +213,16 @@ class ByteLevelBPE:
         allowed = self._final_after(tokens).copy()
         for row in self._recut_rows(tokens):
             if not allowed[row]:
-                end = self._context_end((*tokens, int(self.vocab.order[row])))
-                allowed[row] = self._final_after(end).any()
+                allowed[row] = self._goes_on((*tokens, int(self.vocab.order[row])))
         if partial_length(self.vocab.decode(tokens)):
             self._complete_partial(tokens, allowed, self.is_canonical)
         return allowed
+
+    def _goes_on(self, tokens: tuple[int, ...]) -> bool:
+        """Whether some token makes `tokens` final, or canonical if a character is unfinished."""
+        end = self._context_end(tokens)
+        after = self._successors_of if partial_length(self.vocab.decode(end)) else self._final_after
+        return bool(after(end).any())
 
     def _final_successors(self, tokens: tuple[int, ...]) -> BoolArray:
         """(vocab.rows,): the tokens t for which tokens + [t] is final."""

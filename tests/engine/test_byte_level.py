@@ -1,0 +1,149 @@
+"""Byte-level BPE: fast answers against decode-and-encode-again, on vocabularies trained here."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.errors import InputError
+from engine.tokenizers.byte_level import ByteLevelBPE
+from engine.tokenizers.pretokenize import STAGES
+from tests.engine.corpus import CODE, STDLIB, TORTURE
+from tests.engine.vocabularies import Trained, trained
+
+NAMES = sorted(STAGES)
+CORPUS = CODE * 4 + TORTURE * 2 + STDLIB[:4000]
+
+
+@cache
+def vocabulary(name: str) -> Trained:
+    return trained(name, CORPUS, merges=300, control=("<|im_end|>", "<|endoftext|>"), missing=b"\xf5\x01")
+
+
+@pytest.fixture(params=NAMES)
+def tokenizer(request: pytest.FixtureRequest) -> ByteLevelBPE:
+    return vocabulary(request.param).tokenizer
+
+
+def begins_a_text(tokenizer: ByteLevelBPE, path: tuple[int, ...]) -> bool:
+    """Canonical by its definition, with a sample of texts behind: encode(κ(T) + y) starts with T."""
+    text = tokenizer.vocab.decode(path)
+    return any(tokenizer.encode(text + more)[: len(path)] == path for more in BEHIND)
+
+
+LETTERS = [b"e", b"l", b"a", b"s", "é".encode(), "你".encode(), "🙂".encode(), "한".encode()]
+COMPLETIONS = [b"\xa9", b"\xa0", b"\xbd\xa0", b"\x80\xa8", b"\x80\x80", b"\x8f\xbf\xbf", b"\x9f\x99\x82"]
+BEHIND = [b"", b"1", b".", b"\n", b" ", *LETTERS, *COMPLETIONS, *[c + b"e" for c in COMPLETIONS], b"\xff"]
+
+
+def contexts(tokenizer: ByteLevelBPE, rng: random.Random, count: int) -> list[tuple[int, ...]]:
+    """Canonical token sequences of pieces of text; pieces may start and end inside characters."""
+    found: list[tuple[int, ...]] = [()]
+    while len(found) < count:
+        text = rng.choice([CODE, TORTURE, TORTURE, STDLIB[:3000]])
+        start = rng.randrange(len(text) - 1)
+        found += tokenizer.encodings(text[start : start + rng.randrange(1, 40)])
+    return found
+
+
+def rows_to_try(tokenizer: ByteLevelBPE, rng: random.Random) -> list[int]:
+    """Random rows, and rows of tokens that begin as pretokenizers care about."""
+    vocab = tokenizer.vocab
+    rows = [rng.randrange(vocab.rows) for _ in range(20)]
+    for head in (b" ", b"\n", b"\r", b"\t", b"'", b"e", b"r", b"l", b"1", b".", b"\xc3", b"\xa9", b"\x80"):
+        low, high = vocab.prefix_range(head)
+        rows += [rng.randrange(low, high) for _ in range(2) if low < high]
+    return rows
+
+
+def test_successors_are_those_that_encode_back(tokenizer: ByteLevelBPE) -> None:
+    rng = random.Random(7)
+    for context in contexts(tokenizer, rng, 60):
+        allowed = tokenizer.successors(context)
+        for row in rows_to_try(tokenizer, rng):
+            path = (*context, int(tokenizer.vocab.order[row]))
+            assert tokenizer.is_canonical(path) == bool(allowed[row]), (tokenizer.vocab.decode(path), path)
+
+
+def test_canonical_is_what_some_text_starts_with(tokenizer: ByteLevelBPE) -> None:
+    """is_canonical against its definition, for both laws of what may follow."""
+    rng = random.Random(8)
+    for context in contexts(tokenizer, rng, 25):
+        for row in rows_to_try(tokenizer, rng):
+            path = (*context, int(tokenizer.vocab.order[row]))
+            if begins_a_text(tokenizer, path):
+                assert tokenizer.is_canonical(path), (tokenizer.vocab.decode(path), path)
+            if tokenizer.is_final(path):
+                assert tokenizer.is_canonical(path)
+
+
+def test_what_is_canonical_starts_with_what_is_canonical(tokenizer: ByteLevelBPE) -> None:
+    for text in (CODE, TORTURE):
+        path = tokenizer.encode(text[:250])
+        for end in range(len(path) + 1):
+            assert tokenizer.is_canonical(path[:end]), (tokenizer.vocab.decode(path[:end])[-20:], end)
+            if end:
+                row = tokenizer.vocab.row_of[path[end - 1]]
+                assert tokenizer.successors(path[: end - 1])[row]
+
+
+def test_reachable_tokens_are_those_that_encode_to_themselves(tokenizer: ByteLevelBPE) -> None:
+    allowed = tokenizer.successors(())
+    for row, token in enumerate(tokenizer.vocab.order.tolist()):
+        assert tokenizer.is_canonical((token,)) == bool(allowed[row]), tokenizer.vocab.token_bytes[token]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(st.binary(max_size=40), st.text(max_size=20).map(str.encode)), st.sampled_from(NAMES))
+def test_any_bytes_round_trip(text: bytes, name: str) -> None:
+    tokenizer = vocabulary(name).tokenizer
+    if set(text) & tokenizer.missing_bytes:
+        with pytest.raises(InputError, match="cannot express the byte 0x"):
+            tokenizer.encode(text)
+        with pytest.raises(InputError, match="cannot express the byte 0x"):
+            tokenizer.encodings(text)
+        return
+    assert all(tokenizer.vocab.decode(path) == text for path in tokenizer.encodings(text))
+    assert tokenizer.is_final(tokenizer.encode(text))
+
+
+def test_no_continuation_changes_stable_tokens(tokenizer: ByteLevelBPE) -> None:
+    rng = random.Random(10)
+    pieces = [CODE, TORTURE, STDLIB[:3000]]
+    for _ in range(400):
+        text = rng.choice(pieces)
+        start = rng.randrange(len(text))
+        head = text[start : start + rng.randrange(60)]
+        more = rng.choice([*BEHIND, b"re", b"'ll", b" \n", b"\n\n x", text[:5]])
+        found = tokenizer.encode_stable(head)
+        stable = found.tokens[: found.stable_tokens]
+        assert tokenizer.vocab.decode(stable) == head[: found.stable_bytes]
+        assert tokenizer.encode(head + more)[: found.stable_tokens] == stable, (head, more)
+
+
+def test_special_tokens_are_never_parsed(tokenizer: ByteLevelBPE) -> None:
+    path = tokenizer.encode(b"a<|im_end|>b<|endoftext|>")
+    assert tokenizer.vocab.decode(path) == b"a<|im_end|>b<|endoftext|>"
+    assert not {len(tokenizer.vocab) - 1, len(tokenizer.vocab) - 2} & set(path)
+
+
+def test_the_canonical_path_is_always_in_the_tree(tokenizer: ByteLevelBPE) -> None:
+    """Claim 11: after every byte the full text's path runs through a context, and leaves start with it."""
+    vocab = tokenizer.vocab
+    for text in (TORTURE[:150], TORTURE[-130:], CODE[:150]):
+        full = tokenizer.encode(text)
+        ends = np.cumsum([len(vocab.token_bytes[t]) for t in full])
+        for cursor in range(1, len(text) - 3):
+            index = int(np.searchsorted(ends, cursor, side="right"))
+            start = int(ends[index - 1]) if index else 0
+            head, context = text[start:cursor], full[:index]
+            assert context in tokenizer.encodings(text[:start]), text[:cursor]
+            low, high = vocab.prefix_range(head)
+            row = int(vocab.row_of[full[index]])
+            assert low <= row < high and tokenizer.successors(context)[row], text[:cursor]
+            assert all(vocab.sorted_bytes[r].startswith(head) for r in (low, high - 1))
