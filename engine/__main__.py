@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from engine.model import DEFAULT_CONTEXT_TOKENS
+from engine.model import DEFAULT_CONTEXT_TOKENS, Model, load_model
 from engine.service import Service
 
 
@@ -25,8 +25,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     # Whatever a library prints must not end up inside a frame.
     frames_out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    service = Service(sys.stdin.buffer, frames_out, options.model, options.kv, options.context)
-    status = service.run()
+
+    def load() -> Model:
+        return load_model(options.model, kv=options.kv, context_length=options.context)
+
+    status = Service(sys.stdin.buffer, frames_out, load, {"kv": options.kv}).run()
     # A worker inside the model cannot be joined; nothing is left to save.
     frames_out.flush()
     os._exit(status)

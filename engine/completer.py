@@ -53,6 +53,17 @@ class Completer:
             model=self.model.name,
         )
 
+    def warm(self, request: Request, stop: StopSignal) -> Usage:
+        """Makes the prompt of `request` resident and scores its cursor, so that completing starts there.
+
+        Returns what it cost. Raises as `complete`.
+        """
+        _validate(request)
+        clock = _Clock(self.model)
+        prompt = self._prompt(request.prefix, request.suffix, request.max_tokens)
+        clock.prompt_done(self._space(stop).open(prompt.fixed, prompt.tail))
+        return clock.usage(prompt)
+
     def _decode(
         self, request: Request, decoder: Decoder, prompt: Prompt, state: CoverState | None
     ) -> list[Completion]:

@@ -2,12 +2,13 @@
 
 A request is *queued* until the worker takes it, then *running* until its one result or error is written.
 `cancel` reaches it in both states: a queued request is answered without any work, a running one ends
-before its next model evaluation.
+before its next model evaluation. Warm-ups wait until nothing else does, and anything else ends them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import queue
 import threading
@@ -19,23 +20,40 @@ from engine import __version__
 from engine.backends.base import StopSignal
 from engine.completer import Completer
 from engine.errors import BackendError, InputError, MidwordError, ProtocolError
-from engine.model import load_model
+from engine.model import Model
 from engine.protocol import VERSION, Message, pack, read_message, request_from_wire, result_to_wire
 
-_Work = tuple[int, str, Message, StopSignal]
+
+@dataclasses.dataclass(order=True, slots=True)
+class _Work:
+    """A queued request. Ordered: warm-ups after all others, otherwise as they came."""
+
+    is_warm: bool
+    turn: int
+    number: int = dataclasses.field(compare=False)
+    operation: str = dataclasses.field(compare=False)
+    params: Message = dataclasses.field(compare=False)
+    signal: StopSignal = dataclasses.field(compare=False)
+
+
+_END = _Work(False, -1, 0, "", {}, StopSignal())
+"""Ends the working thread; sorted before everything."""
 
 
 class Service:
     """Answers messages from `incoming` on `outgoing` with one model."""
 
     def __init__(
-        self, incoming: BinaryIO, outgoing: BinaryIO, model: str | None, kv: str, context_tokens: int
+        self, incoming: BinaryIO, outgoing: BinaryIO, load: Callable[[], Model], options: Message
     ) -> None:
+        """`load` opens the model, in the working thread; `options` is what `info` tells about it."""
         self._incoming, self._outgoing = incoming, outgoing
-        self._model_name, self._kv, self._context_tokens = model, kv, context_tokens
+        self._load, self._options = load, options
         self._write_lock = threading.Lock()
-        self._queue: queue.Queue[_Work | None] = queue.Queue()
+        self._queue: queue.PriorityQueue[_Work] = queue.PriorityQueue()
+        self._turns = itertools.count()
         self._signals: dict[int, StopSignal] = {}
+        self._warm_ups: list[StopSignal] = []
         self._completer: Completer | None = None
         self._load_error: MidwordError | None = None
 
@@ -54,7 +72,7 @@ class Service:
             status = 1
         for signal in list(self._signals.values()):
             signal.cancel()
-        self._queue.put(None)
+        self._queue.put(_END)
         worker.join(timeout=0.2)
         return status
 
@@ -75,12 +93,21 @@ class Service:
             self._reply(number, "result", {})
             return True
         elif operation in _OPERATIONS:
-            signal = StopSignal(params.get("deadline_ms"))
-            self._signals[number] = signal
-            self._queue.put((number, operation, params, signal))
+            self._enqueue(number, operation, params)
         else:
             self._fail(number, ProtocolError(f"unknown operation {operation!r}"))
         return False
+
+    def _enqueue(self, number: int, operation: str, params: Message) -> None:
+        signal = StopSignal(params.get("deadline_ms"))
+        self._signals[number] = signal
+        if operation == "warm":
+            self._warm_ups.append(signal)
+        elif operation != "info":
+            for warm_up in self._warm_ups:
+                warm_up.cancel()
+            self._warm_ups.clear()
+        self._queue.put(_Work(operation == "warm", next(self._turns), number, operation, params, signal))
 
     def _state(self) -> str:
         if self._load_error:
@@ -91,23 +118,23 @@ class Service:
 
     def _work(self) -> None:
         try:
-            model = load_model(self._model_name, kv=self._kv, context_length=self._context_tokens)
-            self._completer = Completer(model)
+            self._completer = Completer(self._load())
         except MidwordError as error:
             self._load_error = error
         except Exception as error:
             self._load_error = BackendError(f"the engine could not start ({type(error).__name__}: {error})")
-        while (work := self._queue.get()) is not None:
-            self._answer(*work)
+        while (work := self._queue.get()) is not _END:
+            self._answer(work)
 
-    def _answer(self, number: int, operation: str, params: Message, signal: StopSignal) -> None:
+    def _answer(self, work: _Work) -> None:
         """Exactly one result or error for one request."""
+        number, operation, signal = work.number, work.operation, work.signal
         try:
             if self._load_error:
                 raise self._load_error
             signal.check()
             assert self._completer is not None
-            self._reply(number, "result", _OPERATIONS[operation](self, number, params, signal))
+            self._reply(number, "result", _OPERATIONS[operation](self, number, work.params, signal))
         except MidwordError as error:
             self._fail(number, error)
         except Exception as error:
@@ -124,6 +151,10 @@ class Service:
             self._reply(number, "partial", {"text": text})
 
         return result_to_wire(self._completer.complete(request_from_wire(params), signal, on_text))
+
+    def _warm(self, number: int, params: Message, signal: StopSignal) -> Message:
+        assert self._completer is not None
+        return dataclasses.asdict(self._completer.warm(request_from_wire(params), signal))
 
     def _next_bytes(self, number: int, params: Message, signal: StopSignal) -> Message:
         assert self._completer is not None
@@ -142,8 +173,8 @@ class Service:
             "context": model.backend.context_length,
             "vocabulary": len(model.tokenizer.vocab),
             "template": model.template.order,
-            "kv": self._kv,
             "process": os.getpid(),
+            **self._options,
         }
 
     # -- writing ----------------------------------------------------------------------------------
@@ -162,6 +193,7 @@ class Service:
 
 _OPERATIONS: dict[str, Callable[[Service, int, Message, StopSignal], Message]] = {
     "complete": Service._complete,
+    "warm": Service._warm,
     "next_bytes": Service._next_bytes,
     "info": Service._info,
 }

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from engine.errors import EngineDied, ProtocolError, from_code
+from engine.errors import Cancelled, EngineDied, ProtocolError, from_code
 from engine.protocol import HEADER, VERSION, Message, body_length, pack, result_from_wire, unpack
 from engine.types import Request, Result
 
@@ -89,6 +89,17 @@ class EngineClient:
         Raises EngineDied if the process ends first, and the engine's own MidwordError.
         """
         return result_from_wire(await self._call("complete", dataclasses.asdict(request), on_partial))
+
+    async def warm(self, prefix: bytes, suffix: bytes, path: str) -> bool:
+        """Make the cursor's prompt resident, at the lowest priority; False if something else came first.
+
+        Cancelling the task cancels the work. Raises as `complete` does.
+        """
+        try:
+            await self._call("warm", {"prefix": prefix, "suffix": suffix, "path": path}, None)
+        except Cancelled:
+            return False
+        return True
 
     async def ask(
         self, op: Literal["next_bytes", "info", "health"], params: Message | None = None

@@ -75,8 +75,12 @@ class Engine:
             message = self.work.get()
             if message["op"] == "complete":
                 self.complete(message["id"], message["params"])
+            elif message["op"] == "warm" and message["params"]["prefix"].endswith(b"BUSY"):
+                withdrawn = {"code": "Cancelled", "message": "something else came first"}
+                self.send({"id": message["id"], "event": "error", **withdrawn})
             else:
                 answers = {
+                    "warm": {"prompt_tokens": 1},
                     "info": {"model": "scripted", "context": 1024, "version": "0"},
                     "health": {"ok": True},
                     "next_bytes": {"tail": message["params"].get("prefix", b"")},

@@ -52,6 +52,12 @@ async def test_plain_operations(engine_log: Any) -> None:
         assert await engine.ask("next_bytes", {"prefix": b"\xff"}) == {"tail": b"\xff"}
 
 
+async def test_a_warm_up_says_whether_it_was_finished(engine_log: Any) -> None:
+    async with running(engine_log.argv) as engine:
+        assert await engine.warm(b"x.hel", b"", "a.py")
+        assert not await engine.warm(b"BUSY", b"", "a.py")
+
+
 async def test_the_engines_own_error_keeps_its_kind(engine_log: Any) -> None:
     async with running(engine_log.argv) as engine:
         with pytest.raises(BackendError, match="the model refused"):
