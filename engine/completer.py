@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from engine.backends.base import StopSignal
+from engine.bill import Bill
+from engine.bytewise import OnText
 from engine.covers import CoverSpace, CoverState
-from engine.decode import Decoder, OnText
+from engine.decode import Decoder
 from engine.errors import InputError
 from engine.fim import Budget, Prompt, build_prompt
 from engine.model import Model
@@ -36,33 +38,36 @@ class Completer:
         `on_text` hears the text so far after each model evaluation. Raises Cancelled when `stop` is set,
         InputError for a request that makes no sense.
         """
-        _validate(request)
-        clock = _Clock(self.model)
+        validate(request)
+        bill = Bill(self.model)
         prompt = self._prompt(request.prefix, request.suffix, request.max_tokens)
         space = self._space(stop)
-        limits = Limits(request.max_tokens, request.max_lines, lambda: stop.is_overdue)
-        decoder = Decoder(space, limits, on_text)
+        decoder = Decoder(space, limits_of(request, stop), on_text)
         state = space.open(prompt.fixed, prompt.tail) if _is_exact(request) else None
-        clock.prompt_done(state)
+        bill.prompt_done(self.prompt_tokens(prompt), scored=state is not None)
         completions = self._decode(request, decoder, prompt, state)
-        shown = tuple(completion for completion in completions if completion.text)
         return Result(
-            completions=shown,
-            certificate=_certificate(state),
-            usage=clock.usage(prompt),
+            completions=tuple(completion for completion in completions if completion.text),
+            certificate=certificate_of(state) if state else None,
+            usage=bill.usage(),
             model=self.model.name,
         )
+
+    def open(self, request: Request, stop: StopSignal) -> tuple[Prompt, CoverState]:
+        """The prompt of a request, and the covers at its cursor. Raises as `complete`."""
+        prompt = self._prompt(request.prefix, request.suffix, request.max_tokens)
+        return prompt, self._space(stop).open(prompt.fixed, prompt.tail)
 
     def warm(self, request: Request, stop: StopSignal) -> Usage:
         """Makes the prompt of `request` resident and scores its cursor, so that completing starts there.
 
         Returns what it cost. Raises as `complete`.
         """
-        _validate(request)
-        clock = _Clock(self.model)
-        prompt = self._prompt(request.prefix, request.suffix, request.max_tokens)
-        clock.prompt_done(self._space(stop).open(prompt.fixed, prompt.tail))
-        return clock.usage(prompt)
+        validate(request)
+        bill = Bill(self.model)
+        prompt, _ = self.open(request, stop)
+        bill.prompt_done(self.prompt_tokens(prompt))
+        return bill.usage()
 
     def _decode(
         self, request: Request, decoder: Decoder, prompt: Prompt, state: CoverState | None
@@ -71,9 +76,8 @@ class Completer:
             method = decoder.naive if request.method == "naive" else decoder.heal_one
             return [method(prompt.fixed, prompt.tail)]
         if request.temperature > 0:
-            seeds = range(request.seed, request.seed + request.alternatives)
-            drawn = [decoder.sample(state, request.temperature, seed) for seed in seeds]
-            return sorted({c.text: c for c in drawn}.values(), key=lambda c: -c.logp)
+            draw = decoder.sample_bytes if request.method == "bytewise" else decoder.sample
+            return drawn(request, lambda seed: draw(state, request.temperature, seed))
         if request.method == "best-cover":
             return [decoder.best_cover(state)]
         if request.method == "hand-over":
@@ -99,6 +103,10 @@ class Completer:
 
     # -- prompts ----------------------------------------------------------------------------------
 
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        """Tokens of the whole prompt, the tail counted by its canonical encoding."""
+        return len(prompt.fixed) + len(self.model.tokenizer.encode(prompt.tail))
+
     def _space(self, stop: StopSignal) -> CoverSpace:
         return CoverSpace(self.model.tokenizer, self.model.scorer, self.model.stop_tokens, stop)
 
@@ -112,7 +120,7 @@ class Completer:
         while True:
             model = self.model
             prompt = build_prompt(model.tokenizer, model.template, prefix, suffix, budget, model.separator)
-            excess = len(prompt.fixed) + len(model.tokenizer.encode(prompt.tail)) - room
+            excess = self.prompt_tokens(prompt) - room
             if excess <= 0:
                 return prompt
             if budget.prefix_bytes < 64:
@@ -124,46 +132,23 @@ class Completer:
             )
 
 
-class _Clock:
-    """What one request has cost so far."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._started = time.perf_counter()
-        self._evaluations = model.backend.evaluations
-        self._tokens = model.backend.tokens_evaluated
-        self._prompt_tokens_evaluated = 0
-        self._prompt_ms = 0.0
-
-    def prompt_done(self, state: CoverState | None) -> None:
-        """Everything up to here was the prompt's."""
-        if state is not None:
-            self._prompt_tokens_evaluated = self._model.backend.tokens_evaluated - self._tokens
-        self._prompt_ms = self._elapsed_ms()
-
-    def _elapsed_ms(self) -> float:
-        return (time.perf_counter() - self._started) * 1000
-
-    def usage(self, prompt: Prompt) -> Usage:
-        """The final bill."""
-        backend = self._model.backend
-        return Usage(
-            prompt_tokens=len(prompt.fixed) + len(self._model.tokenizer.encode(prompt.tail)),
-            prompt_tokens_evaluated=self._prompt_tokens_evaluated,
-            tokens_evaluated=backend.tokens_evaluated - self._tokens,
-            model_evaluations=backend.evaluations - self._evaluations,
-            prompt_ms=self._prompt_ms,
-            total_ms=self._elapsed_ms(),
-        )
-
-
 def _is_exact(request: Request) -> bool:
     return request.method not in ("naive", "heal-one")
 
 
-def _certificate(state: CoverState | None) -> Certificate | None:
-    if state is None:
-        return None
+def limits_of(request: Request, stop: StopSignal) -> Limits:
+    """How far the completions of a request may go."""
+    return Limits(request.max_tokens, request.max_lines, lambda: stop.is_overdue)
+
+
+def drawn(request: Request, draw: Callable[[int], Completion]) -> list[Completion]:
+    """As many samples as alternatives are asked for, by seed; different ones, likeliest first."""
+    samples = map(draw, range(request.seed, request.seed + request.alternatives))
+    return sorted({sample.text: sample for sample in samples}.values(), key=lambda c: -c.logp)
+
+
+def certificate_of(state: CoverState) -> Certificate:
+    """What the distribution at the cursor is worth."""
     return Certificate(
         law="canonical",
         contexts=len(state.contexts),
@@ -173,7 +158,7 @@ def _certificate(state: CoverState | None) -> Certificate | None:
     )
 
 
-def _validate(request: Request) -> None:
+def validate(request: Request) -> None:
     """Raises InputError with what was found and what is allowed."""
     for name, value, low, high in (
         ("max_tokens", request.max_tokens, 1, 1024),
@@ -183,5 +168,8 @@ def _validate(request: Request) -> None:
     ):
         if not low <= value <= high:
             raise InputError(f"{name} is {value}, expected {low} to {high}")
-    if request.temperature > 0 and request.method != "exact":
-        raise InputError(f"sampling (temperature {request.temperature}) needs the method 'exact'")
+    if request.temperature > 0 and request.method not in ("exact", "bytewise"):
+        raise InputError(
+            f"sampling (temperature {request.temperature}) needs the method 'exact' (the temperature is that"
+            " of tokens) or 'bytewise' (that of bytes)"
+        )

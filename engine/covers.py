@@ -30,6 +30,8 @@ from engine.vocab import FloatArray
 
 STOP = 256
 """Index of "the middle ends here" behind the 256 byte values."""
+WORTH_SCORING = 0.02
+"""When the model must be asked, pending covers with at least this share are scored together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,11 +77,15 @@ class ByteShares:
     """Natural log of P(x | fixed tokens), pending covers counted in full."""
 
     def certain_best(self) -> int | None:
-        """The likeliest symbol, if what is unknown cannot change which it is; else None."""
+        """The likeliest symbol, if what is unknown cannot change which it is; else None.
+
+        STOP if nothing can follow at all.
+        """
         best = int(self.known.argmax())
+        if self.known[best] == 0:
+            return STOP if self.unknown == 0 else None
         rest = np.delete(self.known, best).max()
-        certain = self.known[best] >= rest + self.unknown and self.known[best] > 0
-        return best if certain or self.unknown == 0 else None
+        return best if self.unknown == 0 or self.known[best] >= rest + self.unknown else None
 
 
 class CoverSpace:
@@ -211,6 +217,12 @@ class CoverState:
             branch = self.opened(p.tokens, p.log_weight).read(p.head)
             contexts, pending = contexts + branch.contexts, pending + branch.pending
         return replace(self, contexts=contexts, pending=pending)
+
+    def ask(self) -> CoverState:
+        """The same covers with those pending ones scored that are worth it, in one evaluation."""
+        least = self.shares.log_total + float(np.log(WORTH_SCORING))
+        worth = [p for p in self.pending if p.log_weight >= least]
+        return self.resolve(worth or self.pending)
 
     # -- shares -----------------------------------------------------------------------------------
 

@@ -1,23 +1,19 @@
-"""From covers to text: the decoding methods, and the loop that ends them.
+"""From covers to text with ordinary tokens: the methods that the exact one is compared with.
 
-`exact` is greedy byte by byte: it always takes the likeliest next byte under the exact distribution.
-Because that choice depends on the bytes read so far and on nothing else, completing at the cursor and one
-byte further along the completion give the same text. The model is asked only when what is pending could
-change the choice (`ByteShares.certain_best`), which is about once a token.
-
-The other methods exist to be compared with (`bench/cursors.py`):
-`hand-over` goes on with ordinary tokens once one cover holds nearly everything, `best-cover` from the
-single likeliest cover, `heal-one` takes back one token and constrains its replacement, `naive` feeds the
-broken token.
+`exact`, the default, is bytewise (`engine/bytewise.py`). The other methods exist to be compared with
+(`bench/cursors.py`): `hand-over` goes on with ordinary tokens once one cover holds nearly everything,
+`best-cover` from the single likeliest cover, `heal-one` takes back one token and constrains its
+replacement, `naive` feeds the broken token.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from engine.bytewise import ByteDecoder, OnText
 from engine.covers import STOP, CoverSpace, CoverState
 from engine.stop import Limits, TextSoFar
 from engine.tree import TokenPath
@@ -26,88 +22,14 @@ from engine.vocab import BoolArray, FloatArray
 
 HAND_OVER_EPSILON = 0.05
 """`hand-over` leaves the bytes when one cover holds at least 1 − this much."""
-WORTH_SCORING = 0.02
-"""When the model must be asked, pending covers with at least this share are scored together."""
-
-OnText = Callable[[bytes], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A place where greedy decoding could have gone another way."""
-
-    state: CoverState
-    text: bytes
-    symbol: int
-    logp: float
-    """Natural log-probability of `text` followed by `symbol`."""
-
-
-class Decoder:
-    """Decodes completions in one prompt. `on_text` hears the text each time the model has been asked."""
+class Decoder(ByteDecoder[CoverState]):
+    """Decodes completions in one prompt of one model, by bytes or by tokens."""
 
     def __init__(self, space: CoverSpace, limits: Limits, on_text: OnText | None = None) -> None:
+        super().__init__(limits, on_text)
         self._space = space
-        self._limits = limits
-        self._on_text = on_text
-
-    # -- bytes ------------------------------------------------------------------------------------
-
-    def exact(self, state: CoverState, text: bytes = b"", logp: float = 0.0) -> tuple[Completion, list[Turn]]:
-        """Greedy by exact marginals, from `state` where `text` has been chosen already.
-
-        Returns the completion and the runners-up on the way, for alternatives.
-        """
-        so_far = TextSoFar(self._limits, text, logp)
-        turns: list[Turn] = []
-        while (reason := so_far.ended) is None:
-            state, best = self._likeliest(state, so_far)
-            if best is None:
-                reason = "deadline"
-                break
-            known = state.shares.known
-            turns += self._runner_up(state, so_far, best)
-            so_far.logp += float(np.log(known[best]))
-            if best == STOP:
-                reason = "end-of-middle"
-                break
-            so_far.add(bytes([best]))
-            state = state.push(best)
-        return so_far.completion(reason), turns
-
-    def _likeliest(self, state: CoverState, so_far: TextSoFar) -> tuple[CoverState, int | None]:
-        """The certainly likeliest symbol, asking the model as often as that takes."""
-        while (best := state.shares.certain_best()) is None:
-            if not so_far.may_evaluate():
-                return state, None
-            total = state.shares.log_total
-            worth = [p for p in state.pending if p.log_weight - total >= np.log(WORTH_SCORING)]
-            state = state.resolve(worth or state.pending)
-            so_far.evaluated()
-            if self._on_text:
-                self._on_text(so_far.text)
-        return state, best
-
-    def _runner_up(self, state: CoverState, so_far: TextSoFar, best: int) -> list[Turn]:
-        rest = state.shares.known.copy()
-        rest[[best, STOP]] = 0.0
-        second = int(rest.argmax())
-        if rest[second] <= 0:
-            return []
-        return [Turn(state, so_far.text, second, so_far.logp + float(np.log(rest[second])))]
-
-    def alternatives(self, state: CoverState, count: int) -> list[Completion]:
-        """The exact completion and up to `count` − 1 others, each from the likeliest turn not taken."""
-        first, turns = self.exact(state)
-        found = {first.text: first}
-        while turns and len(found) < count:
-            turn = max(turns, key=lambda t: t.logp)
-            turns.remove(turn)
-            text = turn.text + bytes([turn.symbol])
-            other, more = self.exact(turn.state.push(turn.symbol), text, turn.logp)
-            found.setdefault(other.text, other)
-            turns += more
-        return list(found.values())
 
     # -- tokens -----------------------------------------------------------------------------------
 

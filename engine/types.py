@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Law = Literal["canonical", "all"]
-Method = Literal["exact", "hand-over", "best-cover", "heal-one", "naive"]
+Method = Literal["exact", "bytewise", "hand-over", "best-cover", "heal-one", "naive"]
 StopReason = Literal["end-of-middle", "lines", "tokens", "deadline", "context", "cancelled"]
 
 
@@ -24,7 +24,7 @@ class Request:
     """Stop before the newline that would end this many lines of shown text."""
     alternatives: int = 1
     temperature: float = 0.0
-    """Token temperature; 0 is greedy."""
+    """0 is greedy. Else the temperature of tokens, or of bytes if the method is "bytewise"."""
     seed: int = 0
     deadline_ms: float | None = None
     """Milliseconds from receipt; the best complete text so far is returned when it passes."""

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.backends.base import StopSignal
+from engine.completer import Completer
+from engine.ensemble import Ensemble
+from engine.mixing import Mix
 from engine.types import Completion, Request, Result
 from lsp_server.cli.loading import add_model_options, load_for_command
 from lsp_server.cli.source import cursor_offset, read_source
@@ -30,15 +33,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-tokens", type=int, default=48, help="model evaluations after the prompt (48)")
     parser.add_argument("--max-lines", type=int, default=1, help="lines of text to show (default 1)")
-    parser.add_argument("--temperature", type=float, default=0.0, help="token temperature; 0 is greedy")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default)")
     parser.add_argument("--seed", type=int, default=0, help="seed of sampling (default 0)")
     parser.add_argument(
         "--method",
         default="exact",
-        choices=("exact", "hand-over", "best-cover", "heal-one", "naive"),
-        help="how to decode; all but exact are for comparison",
+        choices=("exact", "bytewise", "hand-over", "best-cover", "heal-one", "naive"),
+        help="how to decode; bytewise differs from exact in sampling only, the others are for comparison",
     )
-    add_model_options(parser)
+    add_model_options(parser, several=True)
+    parser.add_argument(
+        "--mix", default="mean", choices=("mean", "product"), help="how several models' bytes are mixed"
+    )
+    parser.add_argument(
+        "--weights", type=_numbers, metavar="W,W", help="weights of several models (default: equal)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         method=options.method,
     )
-    result = load_for_command(options).complete(request, StopSignal())
+    result = _completer(options).complete(request, StopSignal())
     if options.json:
         print(json.dumps(_as_json(result, options.line, options.column), ensure_ascii=False, indent=2))
     elif result.completions:
@@ -64,6 +73,17 @@ def run(options: argparse.Namespace) -> int:
     else:
         print("midword: the model has nothing to add here", file=sys.stderr)
     return 0
+
+
+def _completer(options: argparse.Namespace) -> Completer | Ensemble:
+    names: list[str | None] = options.model or [None]
+    mix = Mix.of(len(names), options.mix, options.weights)
+    completers = [load_for_command(options, name) for name in names]
+    return Ensemble(completers, mix) if len(completers) > 1 else completers[0]
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in text.split(",")]
 
 
 def _text(completion: Completion) -> str:

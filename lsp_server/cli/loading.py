@@ -9,12 +9,14 @@ from engine.model import DEFAULT_CONTEXT_TOKENS, load_model
 from engine.models.progress import bar
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """--model, --kv, --context."""
+def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """--model (a list if `several` may be given), --kv, --context."""
     parser.add_argument(
         "--model",
         metavar="NAME|PATH",
-        help="model of the registry, or a GGUF file (default: the default model)",
+        action="append" if several else "store",
+        help="model of the registry, or a GGUF file (default: the default model)"
+        + ("; give it several times for an ensemble, mixed byte by byte" if several else ""),
     )
     parser.add_argument("--kv", default="f32", choices=("f16", "f32", "q8_0"), help="type of keys and values")
     parser.add_argument(
@@ -22,9 +24,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_for_command(options: argparse.Namespace) -> Completer:
-    """The model the options name, pulled with a progress bar if need be. Raises MidwordError."""
+def load_for_command(options: argparse.Namespace, model: str | None = None) -> Completer:
+    """`model`, or the one the options name, pulled with a progress bar if need be. Raises MidwordError."""
     with bar() as report:
-        return Completer(
-            load_model(options.model, kv=options.kv, context_length=options.context, progress=report)
-        )
+        name = model or options.model
+        return Completer(load_model(name, kv=options.kv, context_length=options.context, progress=report))

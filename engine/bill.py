@@ -1,0 +1,44 @@
+"""What one request costs, on one model or several."""
+
+from __future__ import annotations
+
+import time
+
+from engine.model import Model
+from engine.types import Usage
+
+
+class Bill:
+    """Counts from its making on; `prompt_done` is called once, `usage` at the end."""
+
+    def __init__(self, *models: Model) -> None:
+        self._backends = [model.backend for model in models]
+        self._started = time.perf_counter()
+        self._evaluations, self._tokens = self._counts()
+        self._prompt_tokens = self._prompt_tokens_evaluated = 0
+        self._prompt_ms = 0.0
+
+    def _counts(self) -> tuple[int, int]:
+        return sum(b.evaluations for b in self._backends), sum(b.tokens_evaluated for b in self._backends)
+
+    def prompt_done(self, prompt_tokens: int, *, scored: bool = True) -> None:
+        """Everything up to here was the prompt's; if it was not `scored` yet, decoding evaluates it."""
+        self._prompt_tokens = prompt_tokens
+        if scored:
+            self._prompt_tokens_evaluated = self._counts()[1] - self._tokens
+        self._prompt_ms = self._elapsed_ms()
+
+    def _elapsed_ms(self) -> float:
+        return (time.perf_counter() - self._started) * 1000
+
+    def usage(self) -> Usage:
+        """The sums over all models, up to now."""
+        evaluations, tokens = self._counts()
+        return Usage(
+            prompt_tokens=self._prompt_tokens,
+            prompt_tokens_evaluated=self._prompt_tokens_evaluated,
+            tokens_evaluated=tokens - self._tokens,
+            model_evaluations=evaluations - self._evaluations,
+            prompt_ms=self._prompt_ms,
+            total_ms=self._elapsed_ms(),
+        )
