@@ -2,7 +2,7 @@
 #   make demo   complete in the middle of names of a real file, with the default model
 #   make test   everything the project checks
 .NOTPARALLEL:
-.PHONY: help demo test check clean
+.PHONY: help demo test check clean bench-genlm
 BIN := .venv/bin
 # llama.cpp's waiting threads sleep instead of spinning: beside other busy programs that is far faster.
 export OMP_WAIT_POLICY ?= passive
@@ -31,3 +31,11 @@ check:
 
 clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+
+# genlm-bytes needs torch (gigabytes), so it has an environment of its own.
+bench-genlm:
+	@scripts/setup run
+	@test -x .venv-peers/bin/python || python3 -m venv .venv-peers
+	@.venv-peers/bin/pip install -q "genlm-bytes==0.2.0" "gguf>=0.17"
+	@$(BIN)/midword models pull smollm2-135m:f32
+	$(BIN)/python -m bench.genlm --peer-python .venv-peers/bin/python

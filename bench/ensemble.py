@@ -62,10 +62,10 @@ def draw_windows(packages: Sequence[str], count: int, size: int, seed: int) -> l
     return windows
 
 
-def predicted(state: CoverState, text: bytes) -> Iterator[CoverState]:
-    """The state before each byte of `text`, known up to SAMPLE_BOUND."""
+def predicted(state: CoverState, text: bytes, bound: float = SAMPLE_BOUND) -> Iterator[CoverState]:
+    """The state before each byte of `text`, known up to `bound`."""
     for byte in text:
-        while state.shares.unknown > SAMPLE_BOUND:
+        while state.shares.unknown > bound:
             state = state.ask()
         yield state
         state = state.push(byte)
@@ -137,7 +137,7 @@ def report(rows: dict[str, FloatArray], names: Sequence[str], window_bytes: int,
         figures[name] = {"bits_per_byte": mean, "interval": [low, high], "saved": [least, saved, most]}
         cells = (f"{mean:.4f}", f"{low:.3f} to {high:.3f}", f"{saved:+.4f}", f"{least:+.4f} to {most:+.4f}")
         table.add_row(name, *cells)
-    Console().print(table)
+    Console(width=110).print(table)
     print(json.dumps({"windows": count, "bytes": window_bytes, "seed": seed, "rows": figures}))
 
 

@@ -22,7 +22,7 @@ class Tokenizer(Protocol):
     """A canonical tokenizer on bytes.
 
     T is *final* iff T == encode(κ(T)); where κ(T) ends inside a UTF-8 character, iff that holds for
-    some completion of the character (docs/decisions/0002-text-that-ends-inside-a-character.md).
+    some completion of the character (docs/decisions/0002-text-that-ends-too-early.md).
     T is *canonical* iff it begins a final sequence: iff encode(κ(T) + y) starts with T for some y. Not
     every canonical sequence is final: encode("\\n\\nx") may start with two newlines where
     encode("\\n\\n") is one token.

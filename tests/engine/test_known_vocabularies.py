@@ -1,0 +1,141 @@
+"""Real vocabularies: llama.cpp's reference encodings, its own tokenizer, and masks on all of them."""
+
+from __future__ import annotations
+
+import ctypes
+import random
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.backends.llama_cpp import import_llama_cpp
+from engine.models.gguf import read_metadata
+from engine.models.store import resolve
+from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.gguf_family import tokenizer_from_metadata
+from tests.engine.corpus import CODE, STDLIB, TORTURE
+
+DATA = Path(__file__).parents[3] / "shared/data/tokenizers"
+NAMES = ("gpt-2", "starcoder", "refact", "qwen2")
+DEFAULT = "default model"
+SEPARATOR = "\n__ggml_vocab_test__\n"
+
+
+@cache
+def tokenizer_of(name: str) -> Tokenizer:
+    if name == DEFAULT:
+        return tokenizer_from_metadata(read_metadata(resolve().path))
+    path = DATA / f"ggml-vocab-{name}.gguf"
+    if not path.exists():
+        pytest.skip(f"no vocabulary {path.name} in shared/data/tokenizers, beside the checkout")
+    return tokenizer_from_metadata(read_metadata(path))
+
+
+ALL = [*NAMES, pytest.param(DEFAULT, marks=pytest.mark.model)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reference_encodings(name: str) -> None:
+    tokenizer = tokenizer_of(name)
+    source = DATA / f"ggml-vocab-{name}.gguf"
+    texts = Path(f"{source}.inp").read_bytes().decode().split(SEPARATOR)
+    lines = Path(f"{source}.out").read_text().splitlines()
+    expected = [tuple(map(int, line.split())) for line in lines]
+    assert len(expected) >= len(texts) - 1 > 20
+    for text, tokens in zip(texts, expected, strict=False):
+        assert tokenizer.encode(text.encode()) == tokens, text
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_successors_are_those_that_encode_back(name: str) -> None:
+    tokenizer, rng, checked = tokenizer_of(name), random.Random(11), 0
+    vocab = tokenizer.vocab
+    common = [int(vocab.row_of[t]) for t in tokenizer.encode(STDLIB[:20_000] + TORTURE)]
+    while checked < 10_000:
+        text = rng.choice([STDLIB, CODE, TORTURE, TORTURE])
+        start = rng.randrange(len(text) - 1)
+        for context in tokenizer.encodings(text[start : start + rng.randrange(60)]):
+            allowed = tokenizer.successors(context)
+            rows = [rng.randrange(vocab.rows) for _ in range(20)] + rng.sample(common, 20)
+            for head in (b" ", b"'", b"\n", b"\r", b"\t", b"e", b"l", b"1", b"\xc3", b"\x80", b"\xe2\x80"):
+                low, high = vocab.prefix_range(head)
+                rows += [rng.randrange(low, high)] if low < high else []
+            for row in rows:
+                path = (*context, int(vocab.order[row]))
+                assert tokenizer.is_canonical(path) == bool(allowed[row]), (vocab.decode(path), path)
+            checked += len(rows)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_canonical_path_of_a_text_is_allowed_token_by_token(name: str) -> None:
+    tokenizer = tokenizer_of(name)
+    for text in (TORTURE, CODE, STDLIB[:1500]):
+        path = tokenizer.encode(text)
+        for end, token in enumerate(path):
+            row = tokenizer.vocab.row_of[token]
+            assert tokenizer.successors(path[:end])[row], tokenizer.vocab.decode(path[: end + 1])[-30:]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_reachable_tokens_are_those_that_encode_to_themselves(name: str) -> None:
+    tokenizer = tokenizer_of(name)
+    allowed = tokenizer.successors(())
+    for row in random.Random(12).sample(range(tokenizer.vocab.rows), 6000):
+        token = int(tokenizer.vocab.order[row])
+        assert tokenizer.is_canonical((token,)) == bool(allowed[row]), tokenizer.vocab.token_bytes[token]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_newline_pair_before_a_word_is_possible(name: str) -> None:
+    """Blank lines: two newlines are one token alone, and two tokens before a word (GPT-2's family)."""
+    tokenizer = tokenizer_of(name)
+    for text in (b"x = 1\n\ndef", b"if x:\n\t\treturn", b"a  1", b"a   {"):
+        path = tokenizer.encode(text)
+        for end in range(len(path)):
+            assert tokenizer.successors(path[:end])[tokenizer.vocab.row_of[path[end]]], text
+
+
+class LlamaTokenizer:
+    """llama.cpp's own tokenizer of a model file, special tokens not parsed."""
+
+    def __init__(self, path: Path) -> None:
+        self.lib = import_llama_cpp()
+        params = self.lib.llama_model_default_params()
+        params.vocab_only = True
+        self.model: Any = self.lib.llama_model_load_from_file(str(path).encode(), params)
+        self.vocab = self.lib.llama_model_get_vocab(self.model)
+
+    def encode(self, text: bytes) -> tuple[int, ...]:
+        """`text` is valid UTF-8."""
+        tokens = (ctypes.c_int32 * (len(text) + 8))()
+        count = self.lib.llama_tokenize(self.vocab, text, len(text), tokens, len(tokens), False, False)
+        assert count >= 0
+        return tuple(tokens[:count])
+
+    def close(self) -> None:
+        self.lib.llama_model_free(self.model)
+
+
+@pytest.mark.model
+def test_encoding_equals_llama_cpps_on_the_default_model() -> None:
+    tokenizer, theirs = tokenizer_of(DEFAULT), LlamaTokenizer(resolve().path)
+    folder = Path(random.__file__).parent
+    sources = sorted(folder.glob("[a-d]*.py")) + sorted((folder / "test").glob("test_unicode*.py"))
+    texts = [path.read_bytes() for path in sources]
+    for text in [TORTURE, CODE, *(text for text in texts if _is_utf8(text))]:
+        assert tokenizer.encode(text) == theirs.encode(text)
+    rng, chars = random.Random(13), TORTURE.decode()
+    for _ in range(2000):
+        start = rng.randrange(len(chars))
+        text = (chars[start : start + rng.randrange(30)] + rng.choice(chars)).encode()
+        assert tokenizer.encode(text) == theirs.encode(text), text
+    theirs.close()
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        return bool(text.decode())
+    except UnicodeDecodeError:
+        return False
