@@ -25,6 +25,10 @@ class Scorer:
         self._rows: OrderedDict[TokenPath, FloatArray] = OrderedDict()
         self._most = max(LARGEST_TREE + 1, budget_bytes // (8 * backend.vocab_size))
 
+    def __contains__(self, path: TokenPath) -> bool:
+        """Whether the row after `path` costs nothing now."""
+        return path in self._rows
+
     def rows(self, paths: Sequence[TokenPath], stop: StopSignal) -> list[FloatArray]:
         """(vocab_size,) natural log-probabilities of the token after each path.
 

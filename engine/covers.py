@@ -32,6 +32,8 @@ STOP = 256
 """Index of "the middle ends here" behind the 256 byte values."""
 WORTH_SCORING = 0.02
 """When the model must be asked, pending covers with at least this share are scored together."""
+DROPPED_BOUND = 1e-4
+"""`open` leaves unscored what certainly holds at most this share of P(tail) together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,26 +102,50 @@ class CoverSpace:
         self.stop = stop
 
     def open(self, fixed: TokenPath, tail: bytes) -> CoverState:
-        """All covers of `tail` behind the `fixed` tokens, every context scored in one evaluation.
+        """All covers of `tail` behind the `fixed` tokens, in at most one evaluation.
 
-        Tokens that every context starts with are moved to the state's `fixed` tokens. A branch's
-        pending covers are other candidates again, so only its contexts are kept. `fixed` may not be
-        empty. Raises InputError if no canonical token sequence covers the tail.
+        Every context is scored but those that certainly hold at most DROPPED_BOUND of P(tail) together;
+        they are pending. Tokens that every context starts with are moved to the state's `fixed` tokens.
+        `fixed` may not be empty. Raises InputError if no canonical token sequence covers the tail.
         """
         contexts = self._candidates(tail)
         if not contexts:
             raise InputError("the text before the cursor cannot be expressed in the model's vocabulary")
         shared = common_prefix_length([tokens for tokens, _ in contexts])
         settled = contexts[0][0][:shared]
-        fixed = fixed + settled
         relative = [(tokens[shared:], head) for tokens, head in contexts]
-        inner = {fixed + tokens[:k] for tokens, _ in relative for k in range(len(tokens) + 1)}
+        root = CoverState(self, fixed + settled, settled, (), ())
+        scored = [c for c in relative if self._first_unscored(root.fixed, c[0]) is None]
+        state = root.with_branches(scored)
+        rest = [c for c in relative if c not in scored]
+        dropped = self._negligible(state, rest)
+        rest = [c for c in rest if not any(p.tokens == c[0][: len(p.tokens)] for p in dropped)]
+        inner = {root.fixed + tokens[:k] for tokens, _ in rest for k in range(len(tokens) + 1)}
         self.scorer.rows(sorted(inner, key=len), self.stop)
-        empty = CoverState(self, fixed, settled, (), ())
-        branches = [
-            empty.opened(tokens, self._log_weight(fixed, tokens)).read(head) for tokens, head in relative
+        return replace(state.with_branches(rest), pending=dropped)
+
+    def _first_unscored(self, fixed: TokenPath, tokens: TokenPath) -> int | None:
+        """Least k such that nothing is known of what follows `tokens[:k]`; None if all is known."""
+        return next((k for k in range(len(tokens) + 1) if fixed + tokens[:k] not in self.scorer), None)
+
+    def _negligible(self, state: CoverState, unscored: list[tuple[TokenPath, bytes]]) -> tuple[Pending, ...]:
+        """Of the `unscored` contexts, as pending, those that together hold at most DROPPED_BOUND.
+
+        All that starts with the tokens of a pending cover is at most its weight, so the shortest
+        unscored beginnings are compared with what the scored contexts of `state` hold.
+        """
+        starts: dict[TokenPath, bytes] = {}
+        for tokens, head in unscored:
+            first = self._first_unscored(state.fixed, tokens)
+            starts[tokens[:first]] = self.tokenizer.vocab.decode(tokens[first:]) + head
+        found = [
+            Pending(tokens, head, self._log_weight(state.fixed, tokens)) for tokens, head in starts.items()
         ]
-        return replace(empty, contexts=tuple(c for branch in branches for c in branch.contexts))
+        found.sort(key=lambda p: p.log_weight)
+        held = np.logaddexp.accumulate([p.log_weight for p in found])
+        known = np.logaddexp.reduce([c.log_weight + float(np.log(c.mass)) for c in state.contexts])
+        most = known + np.log(DROPPED_BOUND) if DROPPED_BOUND else -np.inf
+        return tuple(found[: int(np.searchsorted(held, most, side="right"))])
 
     def _candidates(self, tail: bytes) -> list[tuple[TokenPath, bytes]]:
         """(context, start of its last token) of every cover of `tail`."""
@@ -194,6 +220,17 @@ class CoverState:
             contexts.append(rest)
 
     # -- scoring ----------------------------------------------------------------------------------
+
+    def with_branches(self, branches: Sequence[tuple[TokenPath, bytes]]) -> CoverState:
+        """These covers and those of `branches`: contexts whose rows are cached, with their heads.
+
+        What ends inside a branch is not kept: it is a context of its own.
+        """
+        found = list(self.contexts)
+        for tokens, head in branches:
+            log_weight = self.space._log_weight(self.fixed, tokens)
+            found += self.opened(tokens, log_weight).read(head).contexts
+        return replace(self, contexts=tuple(found))
 
     def opened(self, tokens: TokenPath, log_weight: float) -> CoverState:
         """The one context `tokens` before its last token has begun. Asks the model unless the row is cached.

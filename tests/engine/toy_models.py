@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,7 +14,7 @@ from engine.cache import Scorer
 from engine.covers import STOP, CoverSpace, CoverState
 from engine.fim import Template
 from engine.model import Model
-from engine.tree import TokenPath
+from engine.tree import TokenPath, TokenTree
 from engine.vocab import FloatArray
 from tests.engine.toy_families import Toy
 
@@ -72,6 +73,18 @@ def _remembered(table: Table) -> Table:
     return row
 
 
+class CountingBackend(FakeBackend):
+    """Counts the contexts it was asked about: what a cache has not answered."""
+
+    contexts = 0
+
+    def score(
+        self, context: Sequence[int], tree: TokenTree, wanted: Sequence[int], stop: StopSignal
+    ) -> list[FloatArray]:
+        self.contexts += len(wanted)
+        return super().score(context, tree, wanted, stop)
+
+
 @dataclass(frozen=True)
 class ToyModel:
     """A toy vocabulary with random conditional tables."""
@@ -99,9 +112,9 @@ class ToyModel:
 
         return cls(toy, _remembered(row))
 
-    def backend(self) -> FakeBackend:
+    def backend(self) -> CountingBackend:
         """A new one, so that evaluations are counted from 0."""
-        return FakeBackend(self.table, self.toy.vocab_size)
+        return CountingBackend(self.table, self.toy.vocab_size)
 
     def space(self) -> CoverSpace:
         return CoverSpace(self.toy.tokenizer, Scorer(self.backend()), [self.toy.stop], StopSignal())
