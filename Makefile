@@ -4,8 +4,6 @@
 .NOTPARALLEL:
 .PHONY: help demo test check clean bench-genlm
 BIN := .venv/bin
-# llama.cpp's waiting threads sleep instead of spinning: beside other busy programs that is far faster.
-export OMP_WAIT_POLICY ?= passive
 
 help:
 	@sed -n '2,3s/^# *//p' Makefile

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from engine.backends.base import StopSignal
+from engine.backends.openmp import spin_briefly
 from engine.backends.sequences import BatchToken, Plan, SequenceTable
 from engine.errors import BackendError, ModelCorrupt
 from engine.tree import ROOT, TokenTree
@@ -34,6 +35,7 @@ _QUIET: list[Any] = []
 
 def import_llama_cpp() -> Any:
     """The `llama_cpp` module with its logging silenced. Raises BackendError with an install hint."""
+    spin_briefly()
     try:
         import llama_cpp
     except (ImportError, OSError, RuntimeError) as error:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from engine.backends.openmp import spin_briefly
 from engine.errors import BackendError
 
 WEIGHT_TYPES = {
@@ -22,6 +23,7 @@ WEIGHT_TYPES = {
 
 def llama_cpp() -> Any:
     """The low-level bindings. Raises BackendError with the command that installs them."""
+    spin_briefly()
     try:
         import llama_cpp.llama_cpp as low_level
     except (ImportError, OSError, RuntimeError) as error:
