@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 import random
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from engine.backends.llama_cpp import import_llama_cpp
 from engine.models.gguf import read_metadata
 from engine.models.store import resolve
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.gguf_family import tokenizer_from_metadata
 from tests.engine.corpus import CODE, STDLIB, TORTURE
+from tests.engine.llama_tokenizer import LlamaTokenizer
 
 DATA = Path(__file__).parents[3] / "shared/data/tokenizers"
 NAMES = ("gpt-2", "starcoder", "refact", "qwen2")
@@ -95,27 +93,6 @@ def test_a_newline_pair_before_a_word_is_possible(name: str) -> None:
         path = tokenizer.encode(text)
         for end in range(len(path)):
             assert tokenizer.successors(path[:end])[tokenizer.vocab.row_of[path[end]]], text
-
-
-class LlamaTokenizer:
-    """llama.cpp's own tokenizer of a model file, special tokens not parsed."""
-
-    def __init__(self, path: Path) -> None:
-        self.lib = import_llama_cpp()
-        params = self.lib.llama_model_default_params()
-        params.vocab_only = True
-        self.model: Any = self.lib.llama_model_load_from_file(str(path).encode(), params)
-        self.vocab = self.lib.llama_model_get_vocab(self.model)
-
-    def encode(self, text: bytes) -> tuple[int, ...]:
-        """`text` is valid UTF-8."""
-        tokens = (ctypes.c_int32 * (len(text) + 8))()
-        count = self.lib.llama_tokenize(self.vocab, text, len(text), tokens, len(tokens), False, False)
-        assert count >= 0
-        return tuple(tokens[:count])
-
-    def close(self) -> None:
-        self.lib.llama_model_free(self.model)
 
 
 @pytest.mark.model
