@@ -2,7 +2,7 @@
 #   make demo   complete in the middle of names of a real file, with the default model
 #   make test   everything the project checks
 .NOTPARALLEL:
-.PHONY: help demo test check clean bench-genlm
+.PHONY: help demo test check clean test-long bench-cursors bench-noise bench-genlm
 BIN := .venv/bin
 
 help:
@@ -18,14 +18,26 @@ test:
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	MYPYPATH=scripts $(BIN)/mypy scripts/*.py
-	$(BIN)/pytest tests tests/e2e --engine real
+	$(BIN)/pytest -m "not long" tests tests/e2e --engine real
 
 check:
 	@scripts/setup test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not model and not e2e"
+	$(BIN)/pytest -m "not model and not e2e and not long"
+
+test-long:
+	@scripts/setup test
+	$(BIN)/pytest -m long tests
+
+bench-cursors:
+	@scripts/setup run
+	@$(BIN)/python -m bench.cursors
+
+bench-noise:
+	@scripts/setup run
+	@$(BIN)/python -m bench.noise
 
 clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -60,7 +60,8 @@ def differences(name: str, kv: str, cursors: list[Cursor], typed: int) -> tuple[
             stepwise = shares(fresh(by_key), text[:end])
         off.append(float(np.abs(whole - stepwise).sum() / 2))
         different.append(whole_text != greedy(fresh(by_key), text))
-        at_once.backend.close(), by_key.backend.close()
+        at_once.backend.close()
+        by_key.backend.close()
     return off, different
 
 
@@ -86,7 +87,7 @@ def main() -> None:
             rows.append(row)
             cells = (f"{row['median']:.1e}", f"{row['worst']:.1e}", f"{sum(different)} of {len(different)}")
             table.add_row(name, kv, *cells)
-    Console().print(table)
+    Console(width=110).print(table)
     print(
         json.dumps({"cursors": options.cursors, "typed": options.typed, "seed": options.seed, "rows": rows})
     )
