@@ -10,17 +10,8 @@ Lookup = Callable[[int, int], tuple[int, int] | None]
 """(left token, right token) → (rank, merged token), None if the two do not merge."""
 
 
-def last_merge(start: Sequence[int], lookup: Lookup, token: int) -> tuple[int, int, int] | None:
-    """The merge (left, right, token) that BPE of `start` applies last; None if that is not `token`."""
-    steps: list[tuple[int, int, int]] = []
-    symbols = encode_symbols(start, lookup, steps)
-    return steps[-1] if symbols == [token] and steps else None
-
-
-def encode_symbols(
-    start: Sequence[int], lookup: Lookup, steps: list[tuple[int, int, int]] | None = None
-) -> list[int]:
-    """BPE of the tokens `start`. O(n log n) lookups for n symbols. `steps` receives the merges applied."""
+def encode_symbols(start: Sequence[int], lookup: Lookup) -> list[int]:
+    """BPE of the tokens `start`. O(n log n) lookups for n symbols."""
     symbols = list(start)
     following = [*range(1, len(symbols)), -1]
     preceding = list(range(-1, len(symbols) - 1))
@@ -36,8 +27,6 @@ def encode_symbols(
         right = following[left]
         if not alive[left] or right < 0 or (symbols[left], symbols[right]) != pair:
             continue
-        if steps is not None:
-            steps.append((*pair, merged))
         symbols[left], alive[right] = merged, False
         following[left] = following[right]
         if following[right] >= 0:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from engine.errors import InputError
 from engine.tokenizers.base import Encoding
-from engine.tokenizers.bpe import encode_symbols, last_merge
+from engine.tokenizers.bpe import encode_symbols
 from engine.tokenizers.pairs import Merge, PairTable
 from engine.tokenizers.pretokenize import (
     FOLLOWERS,
@@ -62,14 +62,7 @@ class ByteLevelBPE:
     def _pair_table(self, merges: Sequence[Merge]) -> PairTable:
         candidates = np.array(merges, dtype=np.int64).reshape(-1, 3)
         symbols = np.array(sorted(self._symbols.values()), dtype=np.int64)
-        return PairTable(self.vocab, symbols, candidates, np.arange(len(candidates)), self._trace)
-
-    def _trace(self, token: int) -> Merge | None:
-        """The last merge when BPE of a token's bytes forms it, None if it does not."""
-        word = self.vocab.token_bytes[token]
-        if not self.missing_bytes.isdisjoint(word):
-            return None
-        return last_merge([self._symbols[byte] for byte in word], self._lookup, token)
+        return PairTable(self.vocab, symbols, candidates, np.arange(len(candidates)))
 
     def _lookup(self, left: int, right: int) -> tuple[int, int] | None:
         return self._rank.get((left, right))

@@ -2,32 +2,43 @@
 
 Definitions. A merge (left, right) → token has a rank; BPE applies the merge of least rank, leftmost first.
 A token is *reachable* if BPE of its own bytes is that token; its *derivation* is the merge that forms it
-last then. Symbols from which BPE starts are reachable and have rank −1.
+last then, and ρ the rank of that. Symbols from which BPE starts are reachable and have ρ = −1. The *time* τ
+of a token is the largest ρ in its derivation tree; ρ = τ unless it is formed *late*, when a part of higher
+rank is there at last (3 of 262144 tokens in Gemma 3).
 
 Claim (derivations). Only derivations are ever applied, whatever stands around a token.
 Proof. Let a merge form t from (c, d) somewhere. No earlier merge has crossed the ends of that span, so the
 span has gone through the same steps as t's bytes alone; the last of them is t's derivation.
 
-The *time* of a token is its derivation's rank, or just after its parts' times where that is later (such
-*late* tokens are rare: 3 of 262144 in Gemma 3). By the claim it is formed at that time wherever it is.
+Claim (order). While no merge crosses between two spans, a token of the left span is formed before one of
+the right span iff its τ is at most that of the other.
+Proof. BPE takes the lesser of the two spans' next ranks, the left one if they are equal. So step i of the
+left span comes before step j of the right one iff the largest rank up to i is at most the largest up to j.
+The largest rank up to the step that forms t is τ(t): until then some step of t's tree is possible in its
+span, so no greater rank is taken there.
 
-Claim (pairs). A sequence is what BPE makes of its bytes iff each adjacent pair is, and (a, b) is not
-iff there are r in a's right chain {a, right(a), right(right(a)), …} and s in b's left chain whose pair is
-a derivation of time m, with
-    m < time of r's parent in that chain (if r is not a)  and  m ≤ time of s's parent (if s is not b).
-Proof. Until a merge crosses the boundary both sides evolve as they would alone; r is the last symbol of
-the left side exactly from its own time to its parent's, s likewise; what has equal rank is applied
-leftmost first, hence < on the left and ≤ on the right. Inside a and b nothing can differ. (See
-also github/rust-gems, crates/bpe, for tiktoken's rank order.)
+Claim (pairs). A sequence is what BPE makes of its bytes iff each adjacent pair is, and (a, b) is not iff
+there are r in a's right chain {a, right(a), right(right(a)), …} and s in b's left chain whose pair is a
+derivation of some t, such that, p = (q, r) being the parent of r in its chain and p' = (s, u) that of s,
+    r = a  or  τ(s) < τ(p) and ρ(t) < λ(p),  where λ(p) = max(ρ(p), τ(q)) if τ(q) > τ(r) else ρ(p);
+    s = b  or  τ(r) ≤ τ(p') and ρ(t) ≤ λ'(p'),  where λ'(p') = max(ρ(p'), τ(u)) if τ(u) ≥ τ(s) else ρ(p').
+Proof. Until a merge crosses the boundary both sides evolve as they would alone. By the claim on order r is
+still there when s comes iff τ(s) < τ(p), and s when r comes iff τ(r) ≤ τ(p'). While both are there, (r, s)
+waits as long as what comes first has a lesser rank (or an equal one, on the left), so it is applied iff
+p still waits for a step of greater rank than ρ(t), and p' for one at least as great. If r comes last, that
+is λ(p): p itself, and q's steps if q is not there yet. If s comes last, it is τ(p), as a step of that rank
+comes after all of time τ(s); and then λ(p) = τ(p), for otherwise τ(p) = τ(r) ≤ τ(s). Likewise for p'.
+Inside a and b nothing can differ. (See also github/rust-gems, crates/bpe, for tiktoken's order of ranks,
+in which no token is late.)
 
-So for a fixed left token the failing right tokens are, for each crossing derivation (r, s), s itself and
-the subtrees of those children of s, in the forest "parent = left part", whose time is at least m. With
-children in order of time such subtrees are one interval of the forest's preorder.
+So for a fixed left token the failing right tokens are, for each crossing derivation (r, s) → t, s itself and
+the subtrees of some children c of s in the forest "parent = left part": those with τ(c) ≥ max(ρ(t), τ(r))
+but without the late ones with λ'(c) < ρ(t). With children in order of time the former are one interval of
+the forest's preorder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -43,101 +54,89 @@ Merge = tuple[int, int, int]
 class PairTable:
     """Which tokens may follow which inside one word, for one vocabulary."""
 
-    def __init__(
-        self,
-        vocab: Vocab,
-        symbols: IntArray,
-        candidates: IntArray,
-        ranks: IntArray,
-        trace: Callable[[int], Merge | None],
-    ) -> None:
+    def __init__(self, vocab: Vocab, symbols: IntArray, candidates: IntArray, ranks: IntArray) -> None:
         """Derives every token.
 
         `symbols` are the tokens BPE starts from; `candidates` (n, 3) are all merges (left, right,
         merged) and `ranks` (n,) their ranks. Merges that are not derivations may be among them.
-        `trace` runs BPE on a token's bytes and gives the last merge, None if that does not form it; it
-        is asked about tokens without a derivation in the order of ranks.
         """
         self._vocab = vocab
-        late: dict[int, Merge] = {}
-        while True:
-            self._derive(symbols, candidates, ranks, late)
-            underived = set(candidates[~self.reachable[candidates[:, 2]], 2].tolist())
-            found = {token: merge for token in underived if (merge := trace(token)) is not None}
-            if not found:
-                break
-            late |= found
+        self._lengths: IntArray = np.array([len(b) for b in vocab.token_bytes], dtype=np.int64)
+        self._derive(symbols, candidates, ranks)
         self._number_forest()
         self.successors = lru_cache(maxsize=512)(self._successors)
         self.is_canonical = lru_cache(maxsize=1 << 14)(self._is_canonical)
 
     # -- derivations ------------------------------------------------------------------------------
 
-    def _derive(
-        self, symbols: IntArray, candidates: IntArray, ranks: IntArray, late: dict[int, Merge]
-    ) -> None:
-        """Finds each token's derivation, shorter tokens first: those of its parts are known by then."""
+    def _derive(self, symbols: IntArray, candidates: IntArray, ranks: IntArray) -> None:
+        """Finds each token's derivation, shorter tokens first: those of its parts are known by then.
+
+        A merge is one iff its parts are reachable and no other derivation crosses between them.
+        """
         size = len(self._vocab)
         self._left = np.full(size, -1, dtype=np.int64)
         self._right = np.full(size, -1, dtype=np.int64)
+        self._rank: FloatArray = np.full(size, _SYMBOL_TIME)
         self._time: FloatArray = np.full(size, _SYMBOL_TIME)
-        self._merge_time: dict[int, float] = {}
+        self._wait_left: FloatArray = np.full(size, np.inf)
+        self._wait_right: FloatArray = np.full(size, np.inf)
+        self._merged: dict[int, int] = {}
         self.reachable: BoolArray = np.zeros(size, dtype=bool)
         self.reachable[symbols] = True
-        lengths = np.array([len(b) for b in self._vocab.token_bytes], dtype=np.int64)[candidates[:, 2]]
-        order = np.lexsort((ranks, lengths))
+        lengths = self._lengths[candidates[:, 2]]
+        order = np.lexsort((-ranks, lengths))
         for group in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
             left, right, merged = candidates[group].T
-            time = ranks[group].astype(np.float64)
-            sound = self.reachable[left] & self.reachable[right]
-            sound &= np.maximum(self._time[left], self._time[right]) < time
-            left, right, merged, time = left[sound], right[sound], merged[sound], time[sound]
-            kept = ~self._crossed(left, right, time)
-            self._settle(left[kept], right[kept], merged[kept], time[kept])
-            for token in set(candidates[group, 2].tolist()) & late.keys():
-                parts = np.array(late[token][:2])
-                self._settle(
-                    parts[:1], parts[1:], np.array([token]), self._time[parts].max(keepdims=True) + 0.5
-                )
+            kept = self.reachable[left] & self.reachable[right]
+            kept[kept] = ~self._crossed(left[kept], right[kept])
+            self._settle(left[kept], right[kept], merged[kept], ranks[group][kept].astype(np.float64))
 
-    def _settle(self, left: IntArray, right: IntArray, merged: IntArray, time: FloatArray) -> None:
-        """Records derivations; all arrays (n,)."""
-        self._left[merged], self._right[merged], self._time[merged] = left, right, time
+    def _settle(self, left: IntArray, right: IntArray, merged: IntArray, rank: FloatArray) -> None:
+        """Records derivations; all arrays (n,). Of equal ones the last counts."""
+        time_left, time_right = self._time[left], self._time[right]
+        self._left[merged], self._right[merged], self._rank[merged] = left, right, rank
+        self._time[merged] = np.maximum(rank, np.maximum(time_left, time_right))
+        # λ of `merged` as the parent of its right part, λ' as the parent of its left part.
+        self._wait_left[merged] = np.where(time_left > time_right, np.maximum(rank, time_left), rank)
+        self._wait_right[merged] = np.where(time_right >= time_left, np.maximum(rank, time_right), rank)
         self.reachable[merged] = True
         keys = (left * len(self._vocab) + right).tolist()
-        self._merge_time.update(zip(keys, time.tolist(), strict=True))
+        self._merged.update(zip(keys, merged.tolist(), strict=True))
 
-    def _crossed(self, left: IntArray, right: IntArray, limit: FloatArray) -> BoolArray:
-        """Whether a derivation before the time `limit` crosses each boundary left|right (all (n,)).
+    def _crossed(self, left: IntArray, right: IntArray) -> BoolArray:
+        """Whether a derivation crosses each boundary left|right; all (n,).
 
-        Walks back in time from the finished tokens, undoing the younger of the two derivations.
+        Walks back in time, undoing the younger of the two tokens, through all r and s that are there
+        together. Of p and p' the one undone last is the one that would come first, and its λ is the
+        least.
         """
-        left, right, limit = left.copy(), right.copy(), limit.copy()
+        left, right, limit = left.copy(), right.copy(), np.full(len(left), np.inf)
         crossed = np.zeros(len(left), dtype=bool)
         active = np.arange(len(left))
         while len(active):
             a, b = left[active], right[active]
             keys = (a * len(self._vocab) + b).tolist()
-            merge_time = np.array([self._merge_time.get(key, np.inf) for key in keys])
-            crossed[active] |= merge_time < limit[active]
-            time_a, time_b = self._time[a], self._time[b]
-            undo_left = time_a > time_b
-            limit[active] = np.where(undo_left, time_a, np.nextafter(time_b, np.inf))
+            merged = np.array([self._merged.get(key, -1) for key in keys], dtype=np.int64)
+            crossed[active] |= (merged >= 0) & (self._rank[merged] < limit[active])
+            undo_left = self._time[a] > self._time[b]
+            limit[active] = np.where(undo_left, self._wait_left[a], np.nextafter(self._wait_right[b], np.inf))
             left[active] = np.where(undo_left, self._right[a], a)
             right[active] = np.where(undo_left, b, self._left[b])
-            active = active[~crossed[active] & (np.maximum(time_a, time_b) > _SYMBOL_TIME)]
+            symbols = np.maximum(self._time[a], self._time[b]) == _SYMBOL_TIME
+            active = active[~crossed[active] & ~symbols]
         return crossed
 
     def _is_canonical(self, left: int, right: int) -> bool:
         """Whether no merge crosses the boundary of two reachable tokens that stand in one word."""
-        return not self._crossed(np.array([left]), np.array([right]), np.array([np.inf]))[0]
+        return not self._crossed(np.array([left]), np.array([right]))[0]
 
     # -- successors of one token ------------------------------------------------------------------
 
     def _number_forest(self) -> None:
         """Preorder number and subtree end of each token in the forest "parent = left part"."""
         size = len(self._vocab)
-        by_time = np.argsort(self._time, kind="stable").tolist()
+        by_time = np.lexsort((self._lengths, self._time)).tolist()
         left = self._left.tolist()
         weight = [1] * size
         for token in reversed(by_time):
@@ -157,9 +156,12 @@ class PairTable:
         self._subtree_end = self._preorder + np.array(weight, dtype=np.int64)
         self._row_preorder = self._preorder[self._vocab.order]
         self._children = np.flatnonzero(self._left >= 0)
-        self._children = self._children[np.lexsort((self._time[self._children], self._left[self._children]))]
-        self._radix = float(np.ceil(self._time.max())) + 2
+        keys = (self._lengths, self._time, self._left)
+        self._children = self._children[np.lexsort([key[self._children] for key in keys])]
+        self._radix = float(self._time.max()) + 2
         self._child_key = self._left[self._children] * self._radix + self._time[self._children]
+        late = self._children[self._wait_right[self._children] < self._time[self._children]]
+        self._late = {part: late[self._left[late] == part] for part in set(self._left[late].tolist())}
 
     def _children_of(self, parent: IntArray | int, time: FloatArray | float) -> IntArray:
         """Index in `_children` of each parent's first child with at least the given time."""
@@ -168,21 +170,33 @@ class PairTable:
     def _successors(self, left: int) -> BoolArray:
         """(rows,) in sorted vocabulary order: the reachable tokens that may follow `left` in one word."""
         boundary = np.zeros(len(self._vocab) + 1, dtype=np.int64)
-        limit, part = self._radix, left
+        self._forbid(boundary, left, np.inf, np.inf)
+        parent, part = left, int(self._right[left])
         while part >= 0:
-            self._forbid(boundary, part, limit)
-            limit, part = float(self._time[part]), int(self._right[part])
+            self._forbid(boundary, part, float(self._time[parent]), float(self._wait_left[parent]))
+            parent, part = part, int(self._right[part])
         allowed: BoolArray = (np.cumsum(boundary)[:-1] == 0)[self._row_preorder]
         return allowed
 
-    def _forbid(self, boundary: IntArray, part: int, limit: float) -> None:
-        """Adds to the difference array `boundary` what derivations (part, s) before `limit` forbid."""
-        low, high = int(self._children_of(part, 0)), int(self._children_of(part, limit))
+    def _forbid(self, boundary: IntArray, part: int, time: float, wait: float) -> None:
+        """Adds to the difference array `boundary` what derivations (part, s) forbid whose s is there
+        before `time` and whose rank is less than `wait`."""
+        low, high = int(self._children_of(part, 0)), int(self._children_of(part, self._radix - 1))
         crossing = self._children[low:high]
-        times, parts = self._time[crossing], self._right[crossing]
+        crossing = crossing[(self._rank[crossing] < wait) & (self._time[self._right[crossing]] < time)]
+        ranks, parts = self._rank[crossing], self._right[crossing]
         np.add.at(boundary, self._preorder[parts], 1)
         np.add.at(boundary, self._preorder[parts] + 1, -1)
-        first = self._children_of(parts, times)
-        inside = first < self._children_of(parts, np.full(len(parts), self._radix))
+        first = self._children_of(parts, np.maximum(ranks, self._time[part]))
+        inside = first < self._children_of(parts, np.full(len(parts), self._radix - 1))
         np.add.at(boundary, self._preorder[self._children[first[inside]]], 1)
         np.add.at(boundary, self._subtree_end[parts[inside]], -1)
+        for index in np.flatnonzero(np.isin(parts, list(self._late))) if self._late else ():
+            self._permit_late(boundary, int(parts[index]), ranks[index], float(self._time[part]))
+
+    def _permit_late(self, boundary: IntArray, parent: int, rank: float, time: float) -> None:
+        """Takes back what `_forbid` has added for children of `parent` that come before the rank."""
+        late = self._late[parent]
+        late = late[(self._wait_right[late] < rank) & (self._time[late] >= max(rank, time))]
+        np.add.at(boundary, self._preorder[late], -1)
+        np.add.at(boundary, self._subtree_end[late], 1)

@@ -9,10 +9,6 @@ neighbouring bytes (a letter and then a space, in most vocabularies), and
 Such places are *cuts*; what lies between two of them is a word here. *Added* tokens (runs of newlines,
 HTML tags in Gemma) are found first, leftmost and longest, and are words of their own.
 
-Llama 2's tokens for runs of spaces share one score, the lowest: they are formed last, from what spaces
-are left, and as ties go to the left a run becomes its longest tokens first. Beside other tokens they
-behave like the single space that their ends still are when those tokens are formed.
-
 A space is spelled ▁ (U+2581) in these vocabularies. κ says space, and a literal ▁ in the text is written
 with byte tokens: the model's own tokenizer would turn it into a space and so alter the text.
 """
@@ -27,8 +23,8 @@ import regex
 
 from engine.errors import InputError
 from engine.tokenizers.base import Encoding
-from engine.tokenizers.bpe import encode_symbols, last_merge
-from engine.tokenizers.pairs import Merge, PairTable
+from engine.tokenizers.bpe import encode_symbols
+from engine.tokenizers.pairs import PairTable
 from engine.tokenizers.pretokenize import partial_length
 from engine.vocab import BoolArray, IntArray, TokenKind, Vocab
 
@@ -59,7 +55,6 @@ class SentencePieceBPE:
         self._added_pattern = _longest_first(self._added)
         self._added_rests = _rests_by_beginning(self._added)
         self._longest_added = max(map(len, self._added), default=0)
-        self._runs = self._space_runs()
         self._encode_word = lru_cache(maxsize=1 << 16)(self._bpe)
         self._pairs = self._pair_table()
         self._reachable_rows = self._reachable()
@@ -79,31 +74,17 @@ class SentencePieceBPE:
         for spelled, token in self._normal.items():
             if len(spelled.decode("utf-8", "replace")) == 1:
                 symbols.append(token)
-            if token in self._runs:
-                continue
             for cut in range(1, len(spelled)):
                 left, right = self._normal.get(spelled[:cut]), self._normal.get(spelled[cut:])
                 if left is not None and right is not None:
                     candidates.append((left, right, token))
         merges = np.array(candidates, dtype=np.int64).reshape(-1, 3)
         ranks = self._rank[merges[:, 2]]
-        return PairTable(self.vocab, np.array(symbols), merges, ranks, self._trace)
-
-    def _trace(self, token: int) -> Merge | None:
-        """The last merge when BPE of a token's bytes forms it, None if it does not."""
-        return last_merge(self._start(self.vocab.token_bytes[token]), self._lookup, token)
-
-    def _space_runs(self) -> dict[int, int]:
-        """Token → length of the runs of spaces that tie for the lowest score; {} if there are none."""
-        lowest = int(self._rank[list(self._normal.values())].max())
-        runs = {t: len(b) for b, t in self._normal.items() if not b.strip(b" ") and self._rank[t] == lowest}
-        lengths = sorted(runs.values())
-        return runs if len(runs) > 2 and lengths == list(range(1, len(runs) + 1)) else {}
+        return PairTable(self.vocab, np.array(symbols), merges, ranks)
 
     def _reachable(self) -> BoolArray:
         """(rows,): tokens that are what the encoder makes of their own bytes somewhere."""
         reachable = self._pairs.reachable.copy()
-        reachable[list(self._runs)] = True
         spelled_otherwise = self._normal.keys() | self._added.keys()
         for byte, token in self._bytes.items():
             reachable[token] = byte >= 0x80 or bytes([byte]) not in spelled_otherwise
@@ -207,7 +188,7 @@ class SentencePieceBPE:
             return self._reachable_rows
         allowed = self._reachable_rows.copy()
         if self._is_normal[tokens[-1]]:
-            allowed &= self._follows(tokens[-1]) | ~self._is_normal[self.vocab.order]
+            allowed &= self._pairs.successors(tokens[-1]) | ~self._is_normal[self.vocab.order]
         text = self.vocab.decode(tokens)
         if partial := partial_length(text):
             self._forbid_completions(text[len(text) - partial :], allowed)
@@ -215,17 +196,6 @@ class SentencePieceBPE:
             low, high = self.vocab.prefix_range(rest)
             allowed[low:high] = False
         return allowed
-
-    def _follows(self, left: int) -> BoolArray:
-        """(rows,): which normal tokens no merge joins with the normal token `left`."""
-        if not self._runs:
-            return self._pairs.successors(left)
-        space, rows = self._normal[b" "], self.vocab.row_of[list(self._runs)]
-        length = self._runs.get(left)
-        follows = self._pairs.successors(left if length is None else space).copy()
-        longest = len(self._runs)
-        follows[rows] = follows[self.vocab.row_of[space]] if length is None else length == longest
-        return follows
 
     def _forbid_completions(self, partial: bytes, allowed: BoolArray) -> None:
         """A character that is a token of its own is never written with byte tokens."""

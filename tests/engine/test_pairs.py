@@ -55,10 +55,11 @@ def test_several_merges_for_one_token_are_exact(seed: int) -> None:
     check_all_pairs(random_merges(random.Random(seed)))
 
 
-@pytest.mark.xfail(reason="tokens formed late are not exact in general", strict=True)
-def test_merges_out_of_order_are_exact() -> None:
-    for seed in range(40):
-        rng = random.Random(seed)
-        merges = random_merges(rng)
-        rng.shuffle(merges)
-        check_all_pairs(merges)
+@pytest.mark.parametrize("seed", range(60))
+def test_merges_out_of_order_are_exact(seed: int) -> None:
+    """Then tokens are formed late: their own rank is less than a part's."""
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    merges = random_merges(rng)
+    rng.shuffle(merges)
+    check_all_pairs(merges)

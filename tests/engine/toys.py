@@ -56,6 +56,10 @@ SENTENCE_PIECE = {
     "literal ▁": SentencePieceToy(
         _symbols("a \xe2\x96\x81"), ((b"a", -2), (b" ", -3), (b" a", -1)), byte_tokens=b"\xe2\x96\x81"
     ),
+    "scores against lengths": SentencePieceToy(
+        _symbols("ab"),
+        ((b"a", -6), (b"b", -7), (b"ba", -3), (b"ab", -4), (b"abab", -1), (b"bab", -2), (b"bb", -5)),
+    ),
 }
 """All byte tokens stand beside pieces of the same bytes where there are such: those are never canonical."""
 
