@@ -3,7 +3,8 @@
     python -m bench.batches                         the default model, this machine
     python -m bench.batches --spins 0,300,10000     by turns that waiting threads spin
     python -m bench.batches --busy 1                beside one other program that takes a core
-    python -m bench.batches --resident 0,2000       beside other documents in the same KV cache
+    python -m bench.batches --resident 0,2000       after another document of so many tokens
+    … --resident 0,2000 --together                  the same, had it not been parked
 
 Prints a table and a JSON line with medians in milliseconds.
 """
@@ -23,6 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from engine.backends import kv_cache
 from engine.backends.base import StopSignal
 from engine.backends.llama_cpp import LlamaCppBackend
 from engine.models.store import resolve
@@ -33,8 +35,12 @@ CONTEXT_TOKENS = 700
 ROUNDS = 8
 
 
-def decode_times(model: str | None, kv: str, threads: int | None, resident: int) -> list[float]:
+def decode_times(
+    model: str | None, kv: str, threads: int | None, resident: int, together: bool
+) -> list[float]:
     """Median milliseconds of a decode by SIZES, behind CONTEXT_TOKENS tokens, all rows wanted."""
+    if together:
+        kv_cache.LEEWAY_CELLS = 1 << 20
     backend = LlamaCppBackend(resolve(model).path, context_length=4096, kv=kv, threads=threads)
     random = np.random.default_rng(0)
 
@@ -74,6 +80,7 @@ def measure_apart(options: argparse.Namespace, spins: int | None, resident: int)
     """`decode_times` in a process of its own: OpenMP reads its environment once."""
     argv = [sys.executable, "-m", "bench.batches", "--inner", "--kv", options.kv, "--resident", str(resident)]
     argv += ["--model", options.model] if options.model else []
+    argv += ["--together"] if options.together else []
     argv += ["--threads", str(options.threads)] if options.threads else []
     environment = dict(os.environ) | ({} if spins is None else {"GOMP_SPINCOUNT": str(spins)})
     with busy_programs(options.busy):
@@ -94,11 +101,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--spins", type=integers, default=[None], help="values of GOMP_SPINCOUNT")
     parser.add_argument("--resident", type=integers, default=[0], help="tokens of another document")
+    parser.add_argument("--together", action="store_true", help="park nothing")
     parser.add_argument("--busy", type=int, default=0, metavar="N", help="other programs that take a core")
     parser.add_argument("--inner", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inner:
-        print(json.dumps(decode_times(options.model, options.kv, options.threads, options.resident[0])))
+        resident = options.resident[0]
+        print(
+            json.dumps(decode_times(options.model, options.kv, options.threads, resident, options.together))
+        )
         return
     table = Table(title=f"milliseconds a decode, beside {options.busy} busy programs")
     for heading in ("spins", "resident", *map(str, SIZES)):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from engine.model import DEFAULT_CONTEXT_TOKENS, Model, load_model
+from engine.model import DEFAULT_CONTEXT_TOKENS, DEFAULT_KV_BUDGET_MB, Model, load_model
 from engine.service import Service
 
 
@@ -20,14 +20,27 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         "--model", default=None, help="name in the registry or path of a GGUF (default: the default model)"
     )
     serve.add_argument("--kv", default="f32", choices=("f16", "f32", "q8_0"), help="type of keys and values")
-    serve.add_argument("--context", type=int, default=DEFAULT_CONTEXT_TOKENS, help="tokens resident at most")
+    serve.add_argument(
+        "--context", type=int, default=DEFAULT_CONTEXT_TOKENS, help="tokens in the KV cache at most"
+    )
+    serve.add_argument(
+        "--kv-budget-mb",
+        type=int,
+        default=DEFAULT_KV_BUDGET_MB,
+        help="memory for keys and values of other documents, least recently used first to go",
+    )
     options = parser.parse_args(argv)
     # Whatever a library prints must not end up inside a frame.
     frames_out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
     def load() -> Model:
-        return load_model(options.model, kv=options.kv, context_length=options.context)
+        return load_model(
+            options.model,
+            kv=options.kv,
+            context_length=options.context,
+            kv_budget_mb=options.kv_budget_mb,
+        )
 
     status = Service(sys.stdin.buffer, frames_out, load, {"kv": options.kv}).run()
     # A worker inside the model cannot be joined; nothing is left to save.

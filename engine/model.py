@@ -16,6 +16,8 @@ from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.gguf_family import tokenizer_from_metadata
 
 DEFAULT_CONTEXT_TOKENS = 4096
+DEFAULT_KV_BUDGET_MB = 64
+"""Memory for the keys and values of documents beside the one in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ def load_model(
     *,
     kv: str = "f32",
     context_length: int = DEFAULT_CONTEXT_TOKENS,
+    kv_budget_mb: int = DEFAULT_KV_BUDGET_MB,
     progress: Report | None = None,
 ) -> Model:
     """Opens a model of the registry or a GGUF file on llama.cpp (None: the default model).
@@ -54,6 +57,7 @@ def load_model(
         stops=file.entry.stop if file.entry else (),
         kv=kv,
         context_length=context_length,
+        kv_budget_mb=kv_budget_mb,
     )
 
 
@@ -65,6 +69,7 @@ def open_gguf(
     stops: tuple[str, ...] = (),
     kv: str = "f32",
     context_length: int = DEFAULT_CONTEXT_TOKENS,
+    kv_budget_mb: int = DEFAULT_KV_BUDGET_MB,
 ) -> Model:
     """Opens one GGUF file. Raises as `load_model`."""
     from engine.backends.llama_cpp import LlamaCppBackend
@@ -72,7 +77,7 @@ def open_gguf(
     metadata = read_metadata(path)
     tokenizer = tokenizer_from_metadata(metadata)
     template = template_from_metadata(metadata, family)
-    backend = LlamaCppBackend(path, context_length=context_length, kv=kv)
+    backend = LlamaCppBackend(path, context_length=context_length, kv=kv, parking_bytes=kv_budget_mb * 2**20)
     return Model(
         name=name,
         tokenizer=tokenizer,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -16,16 +15,17 @@ class StopSignal:
     """Tells running work to end: set by cancellation from another thread, or by a deadline."""
 
     def __init__(self, deadline_ms: float | None = None) -> None:
-        self._cancelled = threading.Event()
+        self.flag = bytearray(2)
+        """An empty C string; of length 1 once `cancel` was called. For libraries that poll."""
         self._deadline = None if deadline_ms is None else time.monotonic() + deadline_ms / 1000
 
     def cancel(self) -> None:
-        """Withdraws the work; it ends before its next model evaluation."""
-        self._cancelled.set()
+        """Withdraws the work; it ends before its next model evaluation, or within the running one."""
+        self.flag[0] = 1
 
     def check(self) -> None:
         """Raises Cancelled once `cancel` was called. Looked at before each model evaluation."""
-        if self._cancelled.is_set():
+        if self.flag[0]:
             raise Cancelled("the request was cancelled")
 
     @property
@@ -52,8 +52,8 @@ class Backend(Protocol):
         """Log-probabilities of the token after each wanted node.
 
         `wanted` are nodes of `tree`, or ROOT for the end of `context`. Returns one (vocab_size,) row
-        of natural logs for each. Raises Cancelled between evaluations when `stop` is set, BackendError
-        when a path exceeds `context_length`.
+        of natural logs for each. Raises Cancelled between or within evaluations when `stop` is set; what
+        was evaluated before stays resident. Raises BackendError when a path exceeds `context_length`.
         """
         ...
 

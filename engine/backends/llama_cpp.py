@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,24 @@ from typing import Any
 import numpy as np
 
 from engine.backends.base import StopSignal
+from engine.backends.kv_cache import KvCache
 from engine.backends.openmp import spin_briefly
-from engine.backends.sequences import BatchToken, Plan, SequenceTable
+from engine.backends.parking import State
+from engine.backends.sequences import BatchToken, Plan
 from engine.errors import BackendError, ModelCorrupt
 from engine.tree import ROOT, TokenTree
 from engine.vocab import FloatArray
 
 SEQUENCES = 32
 PREFILL_CHUNK = 256
-"""Most tokens in one decode; a cancellation takes effect after at most this many."""
+"""Most tokens in one decode."""
+SMALLEST_CHUNK = 32
+"""After an aborted decode the next one is half as large, down to this, so that prompts get on."""
 
 KV_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}
 """Name → ggml_type of keys and values."""
 
-_KV_FULL = 1
+_KV_FULL, _ABORTED = 1, 2
 _QUIET: list[Any] = []
 
 
@@ -48,16 +53,27 @@ def import_llama_cpp() -> Any:
     return llama_cpp
 
 
+def _libc() -> Any:
+    return ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)
+
+
 class LlamaCppBackend:
     """One model file, one context with a unified KV cache. Implements `backends.base.Backend`."""
 
     def __init__(
-        self, path: Path, *, context_length: int, kv: str = "f32", threads: int | None = None
+        self,
+        path: Path,
+        *,
+        context_length: int,
+        kv: str = "f32",
+        threads: int | None = None,
+        parking_bytes: int = 0,
     ) -> None:
         """Loads the model (seconds).
 
-        `context_length` is the number of tokens all resident paths may hold together. Raises
-        ModelCorrupt if llama.cpp rejects the file, BackendError if it cannot make the context.
+        `context_length` is the number of tokens in the cache, `parking_bytes` the memory for keys and
+        values of documents beside it. Raises ModelCorrupt if llama.cpp rejects the file, BackendError
+        if it cannot make the context.
         """
         if kv not in KV_TYPES:
             raise BackendError(f"unknown KV type {kv!r}; known are {', '.join(KV_TYPES)}")
@@ -67,10 +83,15 @@ class LlamaCppBackend:
         trained = int(self._lib.llama_model_n_ctx_train(self._model))
         self.context_length = min(context_length, trained)
         self._context = self._make_context(kv)
-        self._memory = self._lib.llama_get_memory(self._context)
+        operations = _Operations(self._lib, self._context)
+        self._kv = KvCache(
+            operations, cells=self.context_length, sequences=SEQUENCES, parking_bytes=parking_bytes
+        )
         self.vocab_size = int(self._lib.llama_vocab_n_tokens(self._lib.llama_model_get_vocab(self._model)))
         self._batch = self._lib.llama_batch_init(PREFILL_CHUNK, 0, SEQUENCES)
-        self._table = SequenceTable(SEQUENCES)
+        self._chunk = PREFILL_CHUNK
+        callback = self._lib.ggml_abort_callback
+        self._strlen, self._never = ctypes.cast(_libc().strlen, callback), callback()
         self.evaluations = 0
         self.tokens_evaluated = 0
 
@@ -113,74 +134,81 @@ class LlamaCppBackend:
             )
         if not context and ROOT in wanted:
             raise ValueError("a distribution after no token at all is not defined")
-        keys = [len(context) + node if node != ROOT else len(context) - 1 for node in wanted]
-        flags = [False] * (len(context) + len(tree))
-        for key in keys:
-            flags[key] = True
-        plan = self._table.plan(context, tree, flags)
-        rows = self._evaluate(plan, len(context), set(keys), stop)
-        return [rows[key] for key in keys]
+        plan = self._kv.prepare(context, tree, wanted)
+        rows = self._evaluate(plan, len(context), set(wanted), stop)
+        return [rows[node] for node in wanted]
 
     def _evaluate(
-        self, plan: Plan, context_tokens: int, keys: set[int], stop: StopSignal
+        self, plan: Plan, context_tokens: int, wanted: set[int], stop: StopSignal
     ) -> dict[int, FloatArray]:
-        """Carries out a plan chunk by chunk; rows by key (position in the context, or behind it by node)."""
-        for copy in plan.copies:
-            if copy.source != copy.target:
-                self._lib.llama_memory_seq_rm(self._memory, copy.target, -1, -1)
-                self._lib.llama_memory_seq_cp(self._memory, copy.source, copy.target, 0, copy.length)
-            else:
-                self._lib.llama_memory_seq_rm(self._memory, copy.target, copy.length, -1)
+        """Carries out a plan chunk by chunk; rows by wanted node."""
         rows: dict[int, FloatArray] = {}
-        done = 0
-        with self._committing(plan) as progress:
-            while done < len(plan.batch):
+        with self._settling(plan) as done, self._abortable(stop):
+            while done[0] < len(plan.batch):
                 stop.check()
-                chunk = plan.batch[done : done + PREFILL_CHUNK]
-                chunk_keys = [t.position if t.node is None else context_tokens + t.node for t in chunk]
-                outputs = [key in keys for key in chunk_keys]
-                self._decode(chunk, outputs, plan)
-                for index, key in enumerate(chunk_keys):
-                    if outputs[index]:
-                        rows[key] = self._log_probabilities(index)
-                done += len(chunk)
-                progress[0] = done
+                chunk = plan.batch[done[0] : done[0] + self._chunk]
+                asked = {
+                    index: node
+                    for index, token in enumerate(chunk)
+                    if (node := _node(token, context_tokens)) in wanted
+                }
+                self._decode(chunk, asked, stop)
+                rows |= {node: self._log_probabilities(index) for index, node in asked.items()}
+                done[0] += len(chunk)
         return rows
 
     @contextmanager
-    def _committing(self, plan: Plan) -> Iterator[list[int]]:
-        """Whatever ends the evaluation, the table knows what became resident."""
-        progress = [0]
+    def _settling(self, plan: Plan) -> Iterator[list[int]]:
+        """Whatever ends the evaluation, the table knows what became resident: the yielded [count]."""
+        done = [0]
         try:
-            yield progress
+            yield done
         except BackendError:
-            for number in self._table.forget(plan):
-                self._lib.llama_memory_seq_rm(self._memory, number, -1, -1)
+            self._kv.forget(plan)
             raise
         except BaseException:
-            self._table.commit(plan, progress[0])
+            self._kv.settle(plan, done[0])
             raise
-        self._table.commit(plan, progress[0])
+        self._kv.settle(plan, done[0])
 
-    def _decode(self, chunk: Sequence[BatchToken], outputs: Sequence[bool], plan: Plan) -> None:
+    @contextmanager
+    def _abortable(self, stop: StopSignal) -> Iterator[None]:
+        """llama.cpp looks at `stop` after each operation of a decode.
+
+        It calls a C function that must return whether to abort. That function is `strlen`, which is
+        0 as long as the signal's first byte is; a Python function would have to be entered, and wait for
+        the interpreter, a thousand times in a decode.
+        """
+        text = (ctypes.c_char * len(stop.flag)).from_buffer(stop.flag)
+        self._lib.llama_set_abort_callback(self._context, self._strlen, ctypes.addressof(text))
+        try:
+            yield
+        finally:
+            self._lib.llama_set_abort_callback(self._context, self._never, None)
+
+    def _decode(self, chunk: Sequence[BatchToken], asked: Container[int], stop: StopSignal) -> None:
+        """One model call, with logits for the `asked` indices. Raises Cancelled if it was aborted."""
         batch = self._batch
         batch.n_tokens = len(chunk)
-        for index, (token, output) in enumerate(zip(chunk, outputs, strict=True)):
+        for index, token in enumerate(chunk):
             batch.token[index] = token.token
             batch.pos[index] = token.position
             batch.n_seq_id[index] = len(token.sequences)
             for place, number in enumerate(token.sequences):
                 batch.seq_id[index][place] = number
-            batch.logits[index] = output
+            batch.logits[index] = index in asked
         while (status := self._lib.llama_decode(self._context, batch)) == _KV_FULL:
-            evicted = self._table.evict_oldest(keep=plan)
-            if evicted is None:
+            if not self._kv.give_up_oldest():
                 raise BackendError(
                     f"the context of {self.context_length} tokens is full; choose a larger one"
                 )
-            self._lib.llama_memory_seq_rm(self._memory, evicted, -1, -1)
+        if status == _ABORTED:
+            self._chunk = max(SMALLEST_CHUNK, self._chunk // 2)
+            stop.check()
         if status != 0:
             raise BackendError(f"llama.cpp failed to evaluate a batch of {len(chunk)} tokens (code {status})")
+        if len(chunk) == self._chunk:
+            self._chunk = min(PREFILL_CHUNK, self._chunk * 2)
         self.evaluations += 1
         self.tokens_evaluated += len(chunk)
 
@@ -198,3 +226,43 @@ class LlamaCppBackend:
             self._lib.llama_free(self._context)
             self._lib.llama_model_free(self._model)
             self._context = None
+
+
+_INSIDE = ROOT - 1
+
+
+def _node(token: BatchToken, context_tokens: int) -> int:
+    """The node of the tree at this position: ROOT at the context's end, _INSIDE further before."""
+    if token.node is not None:
+        return token.node
+    return ROOT if token.position == context_tokens - 1 else _INSIDE
+
+
+class _Operations:
+    """llama.cpp's cache. Implements `kv_cache.CacheOperations`."""
+
+    def __init__(self, lib: Any, context: Any) -> None:
+        self._lib, self._context = lib, context
+        self._memory = lib.llama_get_memory(context)
+
+    def remove(self, number: int, start: int) -> None:
+        self._lib.llama_memory_seq_rm(self._memory, number, start, -1)
+
+    def share(self, source: int, target: int, length: int) -> None:
+        self._lib.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
+    def state_bytes(self, number: int) -> int:
+        return int(self._lib.llama_state_seq_get_size(self._context, number))
+
+    def save(self, number: int) -> State:
+        state = np.empty(self.state_bytes(number), np.uint8)
+        self._lib.llama_state_seq_get_data(self._context, _pointer(state), state.nbytes, number)
+        return state
+
+    def restore(self, number: int, state: State) -> bool:
+        read = self._lib.llama_state_seq_set_data(self._context, _pointer(state), state.nbytes, number)
+        return int(read) == state.nbytes
+
+
+def _pointer(state: State) -> Any:
+    return state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))

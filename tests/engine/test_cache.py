@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from engine.backends.base import StopSignal
 from engine.backends.fake import FakeBackend, random_table
-from engine.backends.sequences import SequenceTable
+from engine.backends.kv_cache import KvCache
 from engine.cache import LARGEST_TREE, Scorer
 from engine.errors import Cancelled
-from engine.tree import TokenPath, TokenTree
+from engine.tree import TokenTree
 from engine.vocab import FloatArray
+from tests.engine.backends.simulated_cache import SimulatedCache
 
 
 class PlannedBackend(FakeBackend):
@@ -19,17 +22,16 @@ class PlannedBackend(FakeBackend):
 
     def __init__(self) -> None:
         super().__init__(random_table(40, 3), 40)
-        self.table = SequenceTable(32)
+        self.cells = SimulatedCache(256)
+        self.kv = KvCache(self.cells, cells=256, sequences=32, parking_bytes=0)
         self.most_wanted = 0
 
     def score(
-        self, context: TokenPath, tree: TokenTree, wanted: list[int], stop: StopSignal
+        self, context: Sequence[int], tree: TokenTree, wanted: Sequence[int], stop: StopSignal
     ) -> list[FloatArray]:
-        flags = [False] * (len(context) + len(tree))
-        for node in wanted:
-            flags[len(context) + node] = True
-        plan = self.table.plan(context, tree, flags)
-        self.table.commit(plan, len(plan.batch))
+        plan = self.kv.prepare(context, tree, wanted)
+        self.cells.evaluate(plan)
+        self.kv.settle(plan, len(plan.batch))
         self.most_wanted = max(self.most_wanted, len(wanted))
         return super().score(context, tree, wanted, stop)
 

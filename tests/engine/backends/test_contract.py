@@ -7,7 +7,9 @@ nothing resident, is the reference.
 
 from __future__ import annotations
 
+import contextlib
 import random
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,7 +52,7 @@ def open_backend(request: pytest.FixtureRequest) -> Iterator[Open]:
             backend: Backend = FakeBackend(random_table(VOCABULARY, seed=3), VOCABULARY, CONTEXT)
         else:
             path = request.getfixturevalue("tiny_llama")
-            backend = LlamaCppBackend(path, context_length=CONTEXT, threads=1)
+            backend = LlamaCppBackend(path, context_length=CONTEXT, threads=1, parking_bytes=2**20)
         opened.append(backend)
         return backend
 
@@ -158,6 +160,20 @@ class StopAfter(StopSignal):
         super().check()
 
 
+class CancelledInside(StopSignal):
+    """Cancelled right after the second look: inside the second evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    def check(self) -> None:
+        super().check()
+        self.looks += 1
+        if self.looks == 2:
+            self.cancel()
+
+
 @CACHING
 def test_a_cancellation_takes_effect_between_evaluations_and_keeps_what_is_done(open_backend: Open) -> None:
     backend, reference = open_backend(), open_backend()
@@ -168,6 +184,54 @@ def test_a_cancellation_takes_effect_between_evaluations_and_keeps_what_is_done(
     assert 0 < done < len(path)
     assert variation(score(backend, path), score(reference, path)) < TOLERANCE
     assert backend.tokens_evaluated == len(path), "nothing was evaluated twice"
+
+
+@CACHING
+@pytest.mark.parametrize("delay_ms", [0, 1, 3, 8, 20])
+def test_a_cancellation_takes_effect_within_an_evaluation(open_backend: Open, delay_ms: int) -> None:
+    """Wherever it hits, the decode ends early and no row is wrong afterwards."""
+    backend, reference, rng = open_backend(), open_backend(), random.Random(delay_ms)
+    context = some_path(rng, backend, 200)
+    score(backend, context[:50])
+    tree = some_tree(rng, backend, 12)
+    for _ in range(4):
+        stop = StopSignal()
+        timer = threading.Timer(delay_ms / 1000, stop.cancel)
+        timer.start()
+        with contextlib.suppress(Cancelled):
+            backend.score(context, tree, range(12), stop)
+        timer.join()
+        rows = backend.score(context, tree, range(12), StopSignal())
+        for node, row in enumerate(rows):
+            path = (*context, *(tree.tokens[n] for n in tree.branch(node)))
+            assert variation(row, score(reference, path)) < TOLERANCE
+        context = some_path(rng, backend, 200)
+
+
+@CACHING
+def test_an_aborted_evaluation_is_much_shorter_and_loses_at_most_a_chunk(open_backend: Open) -> None:
+    backend, reference = open_backend(), open_backend()
+    path = some_path(random.Random(9), backend, 500)
+    stop = CancelledInside()
+    with pytest.raises(Cancelled):
+        backend.score(path, TokenTree((), ()), [ROOT], stop)
+    assert stop.looks == 2 and backend.tokens_evaluated == 256, "the second chunk was begun and given up"
+    assert variation(score(backend, path), score(reference, path)) < TOLERANCE
+    assert backend.tokens_evaluated == len(path)
+
+
+@CACHING
+def test_another_document_comes_back_without_evaluation(open_backend: Open) -> None:
+    """Parked keys and values are the same bits."""
+    backend, rng = open_backend(), random.Random(10)
+    documents = [some_path(rng, backend, 300) for _ in range(3)]
+    rows = [score(backend, path) for path in documents]
+    following = [score(backend, (*path, 5)) for path in documents]
+    before = backend.tokens_evaluated
+    for path, row, after in zip(documents, rows, following, strict=True):
+        assert np.array_equal(score(backend, (*path, 5)), after)
+        assert variation(score(backend, path), row) < TOLERANCE
+    assert backend.tokens_evaluated - before == 2 * len(documents)
 
 
 def test_a_full_context_forgets_the_oldest_paths(open_backend: Open) -> None:
