@@ -2,13 +2,19 @@
 
 A context's successors need two questions answered for all tokens t at once: where does the pretokenizer
 cut context + t, and does a merge cross the boundary if it does not cut there? The cuts depend on t only
-through its shape (`pretokenize`), of which there are some hundred; the merges are `merges.successors`.
+through its shape (`shapes`), of which there are some hundred; the merges are `pairs.successors`.
+
+Some families *ignore merges*: a word that is a token is that token, whatever BPE would make of it. This
+matters for *whole* tokens, those that no merges form: such a token is a word by itself or nothing, and what
+BPE makes of its bytes is not final, though it may go on.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -17,19 +23,9 @@ from engine.errors import InputError
 from engine.tokenizers.base import Encoding
 from engine.tokenizers.bpe import encode_symbols
 from engine.tokenizers.pairs import Merge, PairTable
-from engine.tokenizers.pretokenize import (
-    FOLLOWERS,
-    Pretokenizer,
-    completions_of,
-    context_shape,
-    may_be_recut,
-    partial_length,
-    word_shapes,
-)
+from engine.tokenizers.pretokenize import Pretokenizer
+from engine.tokenizers.utf8 import partial_length
 from engine.vocab import BoolArray, IntArray, Vocab
-
-UNSTABLE_WORDS = 2
-"""Words at the end of a text that a continuation may cut otherwise: a contraction joins two."""
 
 _NEVER, _IF_NO_MERGE, _ALWAYS = 0, 1, 2
 
@@ -43,7 +39,14 @@ class ByteLevelBPE:
 
     text_start = b""
 
-    def __init__(self, vocab: Vocab, merges: Sequence[Merge], pretokenizer: Pretokenizer) -> None:
+    def __init__(
+        self,
+        vocab: Vocab,
+        merges: Sequence[Merge],
+        pretokenizer: Pretokenizer,
+        *,
+        ignore_merges: bool = False,
+    ) -> None:
         """`merges` in the order of their ranks."""
         self.vocab = vocab
         self._pretokenizer = pretokenizer
@@ -52,7 +55,11 @@ class ByteLevelBPE:
         self._rank = {(left, right): (rank, merged) for rank, (left, right, merged) in enumerate(merges)}
         self._encode_word = lru_cache(maxsize=1 << 16)(self._bpe)
         self._pairs = self._pair_table(merges)
+        self._whole = self._whole_tokens() if ignore_merges else {}
+        self._whole_ids = frozenset(self._whole.values())
+        self._whole_in_order = sorted(self._whole)
         self._reachable_rows: BoolArray = self._pairs.reachable[vocab.order]
+        self._reachable_rows[vocab.row_of[list(self._whole_ids)]] = True
         self._group_tokens()
         self._outcomes = lru_cache(maxsize=4096)(self._cut_outcomes)
         self._recuts = lru_cache(maxsize=4096)(self._cut_otherwise)
@@ -67,10 +74,17 @@ class ByteLevelBPE:
     def _lookup(self, left: int, right: int) -> tuple[int, int] | None:
         return self._rank.get((left, right))
 
+    def _whole_tokens(self) -> dict[bytes, int]:
+        """Bytes → the token that no merges form."""
+        unreachable = np.flatnonzero(~self._pairs.reachable[self.vocab.order]).tolist()
+        return {self.vocab.sorted_bytes[row]: int(self.vocab.order[row]) for row in reversed(unreachable)}
+
     # -- encoding ---------------------------------------------------------------------------------
 
     def _bpe(self, word: bytes) -> tuple[int, ...]:
-        """BPE of one word. Raises KeyError for a byte that the vocabulary cannot express."""
+        """The tokens of one word. Raises KeyError for a byte that the vocabulary cannot express."""
+        if word in self._whole:
+            return (self._whole[word],)
         return tuple(encode_symbols([self._symbols[byte] for byte in word], self._lookup))
 
     def encode(self, text: bytes) -> tuple[int, ...]:
@@ -81,17 +95,21 @@ class ByteLevelBPE:
         return self.encode_stable(text).tokens
 
     def encode_stable(self, text: bytes) -> Encoding:
-        """`encode` with the stable part: all but the last UNSTABLE_WORDS words."""
-        partial = partial_length(text)
-        completion = completions_of(text[len(text) - partial :])[0] if partial else ""
+        """`encode` with the stable part: all but its unstable words."""
+        completion = self._pretokenizer.completions(text)[0]
         words = self._words(text, completion)
         encoded = self._encode_words(words)
-        stable = max(0, len(words) - UNSTABLE_WORDS - (partial > 0))
+        stable = self._stable_words(words, completion != "")
         return Encoding(
             tokens=tuple([t for tokens in encoded for t in tokens]),
             stable_tokens=sum(map(len, encoded[:stable])),
             stable_bytes=sum(map(len, words[:stable])),
         )
+
+    def _stable_words(self, words: Sequence[bytes], cut_character: bool = False) -> int:
+        """How many words at the beginning no continuation can change."""
+        last = len(words) - cut_character
+        return self._pretokenizer.stable_words([w.decode("utf-8", "surrogateescape") for w in words[:last]])
 
     def _encode_words(self, words: Sequence[bytes]) -> list[tuple[int, ...]]:
         try:
@@ -103,17 +121,32 @@ class ByteLevelBPE:
 
     def _finals(self, text: bytes) -> list[tuple[int, ...]]:
         """All final T with κ(T) == text."""
-        return list(dict.fromkeys(self._path(text, completion) for completion in _completions(text)))
+        return list(
+            dict.fromkeys(self._path(text, completion) for completion in self._pretokenizer.completions(text))
+        )
 
     def encodings(self, text: bytes) -> list[tuple[int, ...]]:
         """All canonical T with κ(T) == text, the final ones first. Raises InputError as `encode`."""
         found = self._finals(text)
         whole = text[: len(text) - partial_length(text)].decode("utf-8", "surrogateescape")
-        for completion in _completions(text):
-            for follower in FOLLOWERS if may_be_recut(whole + completion) else ():
+        for completion in self._pretokenizer.completions(text):
+            for follower in self._pretokenizer.followers(whole + completion):
                 path = self._path(text, completion, follower)
                 if path not in found and self._goes_on(path):
                     found.append(path)
+        return found + [path for path in self._unwhole(text) if path not in found and self._goes_on(path)]
+
+    def _unwhole(self, text: bytes) -> list[tuple[int, ...]]:
+        """Tokens of `text` as if its last word were the beginning of a longer one, where that matters."""
+        found = []
+        whole = text[: len(text) - partial_length(text)].decode("utf-8", "surrogateescape")
+        for completion in self._pretokenizer.completions(text) if self._whole else ():
+            for follower in ("", *self._pretokenizer.followers(whole + completion)):
+                words = self._words(text, completion, follower)
+                if words and words[-1] in self._whole:
+                    before = tuple(t for tokens in self._encode_words(words[:-1]) for t in tokens)
+                    symbols = [self._symbols[byte] for byte in words[-1]]
+                    found.append(before + tuple(encode_symbols(symbols, self._lookup)))
         return found
 
     def is_final(self, tokens: Sequence[int]) -> bool:
@@ -161,10 +194,10 @@ class ByteLevelBPE:
         for row, token in enumerate(self.vocab.sorted_bytes):
             partial = partial_length(token)
             whole = token[: len(token) - partial].decode("utf-8", "surrogateescape")
-            for completion in completions_of(token[len(token) - partial :]) if partial else ("",):
+            for completion in self._pretokenizer.completions(token):
                 rows.append(row)
                 texts.append(whole + completion)
-        shapes = word_shapes(texts)
+        shapes = self._pretokenizer.shapes.word_shapes(texts)
         numbers: dict[str, int] = {}
         groups = np.array([numbers.setdefault(shape, len(numbers)) for shape in shapes], dtype=np.int64)
         self._shapes = list(numbers)
@@ -182,20 +215,27 @@ class ByteLevelBPE:
         return self._successors_of(self._context_end(tokens))
 
     def _context_end(self, tokens: Sequence[int]) -> tuple[int, ...]:
-        """The last tokens, from the start of a word that is certainly the third last or earlier."""
+        """The last tokens, from the start of a word before all words that can still change."""
         count = 8
         while True:
             end = tuple(tokens[-count:])
             if len(end) == len(tokens):
                 return end
             words = self._words(self.vocab.decode(end))
-            if len(words) > UNSTABLE_WORDS + 2:
-                return self._from_word(end, words)
+            stable = self._stable_words(words)
+            if stable > 1 and self._may_begin(tokens, len(tokens) - len(end)):
+                return self._from_word(end, words[: stable - 1])
             count *= 2
 
+    def _may_begin(self, tokens: Sequence[int], index: int) -> bool:
+        before, after = (
+            self.vocab.token_bytes[tokens[k]].decode("utf-8", "surrogateescape") for k in (index - 1, index)
+        )
+        return self._pretokenizer.may_begin_between(before, after)
+
     def _from_word(self, end: tuple[int, ...], words: list[bytes]) -> tuple[int, ...]:
-        """`end` without the tokens before its last UNSTABLE_WORDS + 1 words."""
-        skipped = sum(map(len, words[: -(UNSTABLE_WORDS + 1)]))
+        """`end` without the tokens of its first `words`."""
+        skipped = sum(map(len, words))
         index = 0
         while skipped > 0:
             skipped -= len(self.vocab.token_bytes[end[index]])
@@ -204,7 +244,7 @@ class ByteLevelBPE:
 
     def _successors_after(self, tokens: tuple[int, ...]) -> BoolArray:
         allowed = self._final_after(tokens).copy()
-        for row in self._recut_rows(tokens):
+        for row in [*self._recut_rows(tokens), *self._spelling_whole(tokens)]:
             if not allowed[row]:
                 allowed[row] = self._goes_on((*tokens, int(self.vocab.order[row])))
         if partial_length(self.vocab.decode(tokens)):
@@ -220,22 +260,27 @@ class ByteLevelBPE:
     def _final_successors(self, tokens: tuple[int, ...]) -> BoolArray:
         """(vocab.rows,): the tokens t for which tokens + [t] is final."""
         text = self.vocab.decode(tokens)
-        shape, positions = context_shape(text.decode("utf-8", "surrogateescape"))
+        shape, positions = self._pretokenizer.shapes.context_shape(text.decode("utf-8", "surrogateescape"))
         codes, outcomes = self._outcomes(shape)
         verdicts = self._verdicts(tokens, outcomes, positions)
         by_row = verdicts[codes][self._group_of_row]
         np.maximum.at(by_row, self._other_rows, verdicts[codes[self._other_groups]])
         allowed: BoolArray = by_row == _ALWAYS
         if (verdicts == _IF_NO_MERGE).any():
-            allowed = allowed | ((by_row == _IF_NO_MERGE) & self._pairs.successors(tokens[-1]))
+            free = (by_row == _IF_NO_MERGE) & self._pairs.successors(tokens[-1])
+            free[self.vocab.row_of[list(self._whole_ids)]] = False
+            allowed = allowed | free
         allowed &= self._reachable_rows
+        for row in self._spelling_whole(tokens):
+            allowed[row] = allowed[row] and self.is_final([*tokens, int(self.vocab.order[row])])
         if partial_length(text):
             self._complete_partial(tokens, allowed, self.is_final)
         return allowed
 
     def _recut_rows(self, tokens: tuple[int, ...]) -> list[int]:
         """Rows of the tokens that, with some text behind them, would be cut otherwise than at the end."""
-        shape, positions = context_shape(self.vocab.decode(tokens).decode("utf-8", "surrogateescape"))
+        text = self.vocab.decode(tokens).decode("utf-8", "surrogateescape")
+        shape, positions = self._pretokenizer.shapes.context_shape(text)
         recuts = self._recuts(shape)
         if not recuts:
             return []
@@ -247,13 +292,26 @@ class ByteLevelBPE:
         found: list[int] = rows[self._reachable_rows[rows]].tolist()
         return found
 
+    def _spelling_whole(self, tokens: tuple[int, ...]) -> list[int]:
+        """Rows of the tokens that complete a whole token's bytes with some of the last `tokens`."""
+        rows: list[int] = []
+        spelled = b""
+        for token in reversed(tokens if self._whole else ()):
+            spelled = self.vocab.token_bytes[token] + spelled
+            index = bisect_left(self._whole_in_order, spelled)
+            while index < len(self._whole_in_order) and self._whole_in_order[index].startswith(spelled):
+                rest = self._whole_in_order[index][len(spelled) :]
+                rows += range(*self.vocab.exact_range(rest, *self.vocab.prefix_range(rest))) if rest else ()
+                index += 1
+        return rows
+
     def _cut_otherwise(self, shape: str) -> list[tuple[int, Cut]]:
         """(group, outcome) for the groups whose outcome is another one if text follows."""
         found: dict[tuple[int, Cut], None] = {}
         codes, outcomes = self._outcomes(shape)
         for group, token_shape in enumerate(self._shapes):
             both = shape + token_shape
-            for follower in FOLLOWERS if may_be_recut(both) else ():
+            for follower in self._pretokenizer.followers(both):
                 cuts = [cut for cut in self._pretokenizer.cuts(both + follower) if cut < len(both)]
                 outcome = _outcome(cuts, len(shape))
                 if outcome not in (_INSIDE, outcomes[codes[group]]):
@@ -280,19 +338,30 @@ class ByteLevelBPE:
         merged = {
             end
             for end, left, right in zip(ends[1:], tokens, tokens[1:], strict=False)
-            if not self._pairs.is_canonical(left, right)
+            if not self._pairs.is_canonical(left, right) or not self._whole_ids.isdisjoint((left, right))
         }
+        merged |= {ends[-1]} if tokens and tokens[-1] in self._whole_ids else set()
         verdicts = []
         for outcome in outcomes:
             if outcome == _INSIDE:
                 verdicts.append(_NEVER)
                 continue
             cuts = {int(byte_position[positions[cut]]) for cut in outcome}
-            if not cuts <= set(ends) or not merged <= cuts:
+            if not cuts <= set(ends) or not merged <= cuts or self._spells_whole(tokens, ends, cuts):
                 verdicts.append(_NEVER)
             else:
                 verdicts.append(_ALWAYS if not tokens or ends[-1] in cuts else _IF_NO_MERGE)
         return np.array(verdicts, dtype=np.int8)
+
+    def _spells_whole(self, tokens: tuple[int, ...], ends: list[int], cuts: set[int]) -> bool:
+        """Whether a word between cuts has the bytes of a whole token, in several tokens."""
+        if not self._whole:
+            return False
+        text, places = self.vocab.decode(tokens), sorted(cuts | {0})
+        return any(
+            text[start:end] in self._whole and ends.index(end) - ends.index(start) > 1
+            for start, end in pairwise(places)
+        )
 
     def _complete_partial(
         self, tokens: tuple[int, ...], allowed: BoolArray, test: Callable[[Sequence[int]], bool]
@@ -303,12 +372,6 @@ class ByteLevelBPE:
         """
         for row in range(*self._continuation_rows):
             allowed[row] = test([*tokens, int(self.vocab.order[row])])
-
-
-def _completions(text: bytes) -> Sequence[str]:
-    """The characters inside which `text` may end; one empty one if it ends between characters."""
-    partial = partial_length(text)
-    return completions_of(text[len(text) - partial :]) if partial else ("",)
 
 
 def _outcome(cuts: Sequence[int], context_end: int) -> Cut:

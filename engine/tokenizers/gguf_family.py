@@ -8,6 +8,7 @@ from typing import Any
 from engine.errors import ModelCorrupt, ModelUnsupported
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.byte_level import ByteLevelBPE
+from engine.tokenizers.expressions import IGNORE_MERGES
 from engine.tokenizers.pairs import Merge
 from engine.tokenizers.pretokenize import pretokenizer_for
 from engine.tokenizers.sentencepiece import SentencePieceBPE
@@ -44,11 +45,9 @@ def _byte_level(metadata: dict[str, Any]) -> ByteLevelBPE:
     tokens: list[str] = metadata["tokenizer.ggml.tokens"]
     vocab = Vocab(*_byte_level_spelling(tokens, _kinds(metadata)))
     ids = {text: token for token, text in enumerate(tokens)}
-    return ByteLevelBPE(
-        vocab,
-        _read_merges(metadata["tokenizer.ggml.merges"], ids),
-        pretokenizer_for(str(metadata.get("tokenizer.ggml.pre", "default"))),
-    )
+    name = str(metadata.get("tokenizer.ggml.pre", "default"))
+    merges = _read_merges(metadata["tokenizer.ggml.merges"], ids)
+    return ByteLevelBPE(vocab, merges, pretokenizer_for(name), ignore_merges=name in IGNORE_MERGES)
 
 
 def _sentencepiece(metadata: dict[str, Any]) -> SentencePieceBPE:
@@ -58,10 +57,15 @@ def _sentencepiece(metadata: dict[str, Any]) -> SentencePieceBPE:
         for text, kind in zip(metadata["tokenizer.ggml.tokens"], kinds, strict=True)
     ]
     dummy = b" " if metadata.get("tokenizer.ggml.add_space_prefix", True) else b""
-    return SentencePieceBPE(Vocab(spelled, kinds), metadata["tokenizer.ggml.scores"], text_start=dummy)
+    scores, merges = metadata["tokenizer.ggml.scores"], metadata.get("tokenizer.ggml.merges")
+    ids = {text: token for token, text in enumerate(metadata["tokenizer.ggml.tokens"])}
+    listed = None if merges is None else _read_merges(merges, ids)
+    return SentencePieceBPE(Vocab(spelled, kinds), scores, text_start=dummy, merges=listed)
 
 
-_FAMILIES: dict[str, Callable[[dict[str, Any]], Tokenizer]] = {"gpt2": _byte_level, "llama": _sentencepiece}
+_FAMILIES: dict[str, Callable[[dict[str, Any]], Tokenizer]] = {
+    "gpt2": _byte_level, "llama": _sentencepiece, "gemma4": _sentencepiece,
+}  # fmt: skip
 
 
 def _kinds(metadata: dict[str, Any]) -> list[int]:

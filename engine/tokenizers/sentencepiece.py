@@ -24,16 +24,25 @@ import regex
 from engine.errors import InputError
 from engine.tokenizers.base import Encoding
 from engine.tokenizers.bpe import encode_symbols
-from engine.tokenizers.pairs import PairTable
-from engine.tokenizers.pretokenize import partial_length
+from engine.tokenizers.pairs import Merge, PairTable
+from engine.tokenizers.utf8 import partial_length
 from engine.vocab import BoolArray, IntArray, TokenKind, Vocab
 
 
 class SentencePieceBPE:
     """The tokenizer of one model. Implements `tokenizers.base.Tokenizer`."""
 
-    def __init__(self, vocab: Vocab, scores: Sequence[float], *, text_start: bytes) -> None:
+    def __init__(
+        self,
+        vocab: Vocab,
+        scores: Sequence[float],
+        *,
+        text_start: bytes,
+        merges: Sequence[Merge] | None = None,
+    ) -> None:
         """`scores` are the GGUF's: BPE merges into the token of highest score first.
+
+        Where a vocabulary lists its `merges` (Gemma 4, tokenizer.json), their order counts instead.
 
         Vocabulary kinds: NORMAL, BYTE (fallback), USER_DEFINED (added). `text_start` is the dummy space,
         or b"".
@@ -48,6 +57,7 @@ class SentencePieceBPE:
             vocab.token_bytes[t]: t for t in np.flatnonzero(kinds == TokenKind.USER_DEFINED).tolist()
         }
         self._rank = _dense_ranks(scores)
+        self._merges = None if merges is None else _ranked(merges)
         self.missing_bytes = frozenset(
             byte for byte in range(256) if byte not in self._bytes and bytes([byte]) not in self._normal
         )
@@ -63,24 +73,29 @@ class SentencePieceBPE:
     # -- derivations ------------------------------------------------------------------------------
 
     def _lookup(self, left: int, right: int) -> tuple[int, int] | None:
+        if self._merges is not None:
+            return self._merges.get((left, right))
         if not (self._is_normal[left] and self._is_normal[right]):
             return None
         merged = self._normal.get(self.vocab.token_bytes[left] + self.vocab.token_bytes[right])
         return None if merged is None else (int(self._rank[merged]), merged)
 
     def _pair_table(self) -> PairTable:
+        symbols = [t for spelled, t in self._normal.items() if len(spelled.decode("utf-8", "replace")) == 1]
+        if self._merges is not None:
+            listed = [(left, right, merged) for (left, right), (_, merged) in self._merges.items()]
+            merges = np.array(listed, dtype=np.int64).reshape(-1, 3)
+            return PairTable(self.vocab, np.array(symbols), merges, np.arange(len(merges)))
+        merges = np.array(list(self._splits()), dtype=np.int64).reshape(-1, 3)
+        return PairTable(self.vocab, np.array(symbols), merges, self._rank[merges[:, 2]])
+
+    def _splits(self) -> Iterator[Merge]:
         """Every split of a token into two tokens is a merge, ranked by the score of the whole."""
-        symbols, candidates = [], []
         for spelled, token in self._normal.items():
-            if len(spelled.decode("utf-8", "replace")) == 1:
-                symbols.append(token)
             for cut in range(1, len(spelled)):
                 left, right = self._normal.get(spelled[:cut]), self._normal.get(spelled[cut:])
                 if left is not None and right is not None:
-                    candidates.append((left, right, token))
-        merges = np.array(candidates, dtype=np.int64).reshape(-1, 3)
-        ranks = self._rank[merges[:, 2]]
-        return PairTable(self.vocab, np.array(symbols), merges, ranks)
+                    yield left, right, token
 
     def _reachable(self) -> BoolArray:
         """(rows,): tokens that are what the encoder makes of their own bytes somewhere."""
@@ -217,6 +232,14 @@ class SentencePieceBPE:
                 yield from self._added_rests.get(text[position + begin :], ())
             if len(text) - position > self._longest_added:
                 return
+
+
+def _ranked(merges: Sequence[Merge]) -> dict[tuple[int, int], tuple[int, int]]:
+    """(left, right) → (rank, merged), in the order of ranks."""
+    ranked: dict[tuple[int, int], tuple[int, int]] = {}
+    for left, right, merged in merges:
+        ranked.setdefault((left, right), (len(ranked), merged))
+    return ranked
 
 
 def _dense_ranks(scores: Sequence[float]) -> IntArray:

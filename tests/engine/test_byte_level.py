@@ -12,17 +12,31 @@ from hypothesis import strategies as st
 
 from engine.errors import InputError
 from engine.tokenizers.byte_level import ByteLevelBPE
-from engine.tokenizers.pretokenize import STAGES
+from engine.tokenizers.expressions import EXPRESSIONS
 from tests.engine.corpus import CODE, STDLIB, TORTURE
 from tests.engine.vocabularies import Trained, trained
 
-NAMES = sorted(STAGES)
+WHOLE = "llama-3, merges ignored"
+NAMES = [*sorted(EXPRESSIONS), WHOLE]
+WHOLE_TOKENS = (
+    b" return",
+    b" xy",
+    b" total",
+    b"import",
+    b"1234",
+    b"123",
+    b"\n\n\n\n",
+    "\u00e9t\u00e9".encode(),
+    b"()",
+)
 CORPUS = CODE * 4 + TORTURE * 2 + STDLIB[:4000]
 
 
 @cache
 def vocabulary(name: str) -> Trained:
-    return trained(name, CORPUS, merges=300, control=("<|im_end|>", "<|endoftext|>"), missing=b"\xf5\x01")
+    family, whole = ("llama-3", WHOLE_TOKENS) if name == WHOLE else (name, ())
+    control = ("<|im_end|>", "<|endoftext|>")
+    return trained(family, CORPUS, merges=300, control=control, missing=b"\xf5\x01", whole=whole)
 
 
 @pytest.fixture(params=NAMES)
@@ -147,3 +161,15 @@ def test_the_canonical_path_is_always_in_the_tree(tokenizer: ByteLevelBPE) -> No
             row = int(vocab.row_of[full[index]])
             assert low <= row < high and tokenizer.successors(context)[row], text[:cursor]
             assert all(vocab.sorted_bytes[r].startswith(head) for r in (low, high - 1))
+
+
+def test_a_whole_token_is_a_word_or_nothing() -> None:
+    tokenizer = vocabulary(WHOLE).tokenizer
+    whole = {tokenizer.vocab.decode([t]): t for t in tokenizer._whole_ids}
+    assert len(whole) >= 5, sorted(whole)
+    for text, token in whole.items():
+        assert (tokenizer.encode(text) == (token,)) == (text != b"1234"), text
+        assert token not in tokenizer.encode(text + b"e") or not text[-1:].isalpha(), text
+    pieces = vocabulary("llama-3").tokenizer.encode(b" xy")
+    assert len(pieces) > 1 and not tokenizer.is_final(pieces) and tokenizer.is_canonical(pieces)
+    assert tokenizer.encodings(b" xy")[0] == (whole[b" xy"],) and pieces in tokenizer.encodings(b" xy")

@@ -16,7 +16,8 @@ from tests.engine.corpus import CODE, STDLIB, TORTURE
 from tests.engine.llama_tokenizer import LlamaTokenizer
 
 DATA = Path(__file__).parents[3] / "shared/data/tokenizers"
-NAMES = ("gpt-2", "starcoder", "refact", "qwen2")
+NAMES = ("gpt-2", "starcoder", "refact", "qwen2", "llama-bpe", "deepseek-coder", "deepseek-llm")
+NAMES += ("llama-spm", "phi-3", "gemma-4")
 DEFAULT = "default model"
 SEPARATOR = "\n__ggml_vocab_test__\n"
 
@@ -43,7 +44,8 @@ def test_reference_encodings(name: str) -> None:
     expected = [tuple(map(int, line.split())) for line in lines]
     assert len(expected) >= len(texts) - 1 > 20
     for text, tokens in zip(texts, expected, strict=False):
-        assert tokenizer.encode(text.encode()) == tokens, text
+        start = tokenizer.text_start if text else b""
+        assert tokenizer.encode(start + text.encode()) == tokens, text
 
 
 @pytest.mark.parametrize("name", ALL)

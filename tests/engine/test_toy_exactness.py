@@ -12,7 +12,7 @@ from engine import segmentations
 from engine.covers import STOP
 from engine.fim import Budget, Template, build_prompt
 from engine.segmentations import all_segmentations
-from engine.tokenizers.pretokenize import partial_length
+from engine.tokenizers.utf8 import partial_length
 from tests.engine.toy_models import ToyModel, enumerate_law, resolved
 from tests.engine.toys import TOYS
 

@@ -58,17 +58,26 @@ def train_merges(words: Counter[bytes], count: int) -> list[tuple[bytes, bytes]]
 
 
 def trained(
-    pretokenizer: str, corpus: bytes, merges: int, control: tuple[str, ...] = (), missing: bytes = b""
+    pretokenizer: str,
+    corpus: bytes,
+    merges: int,
+    control: tuple[str, ...] = (),
+    missing: bytes = b"",
+    whole: tuple[bytes, ...] = (),
 ) -> Trained:
-    """A tokenizer trained on `corpus`; it cannot express the bytes in `missing`."""
+    """A tokenizer trained on `corpus`; it cannot express the bytes in `missing`.
+
+    `whole` tokens are formed by no merge: they stand for words where merges are ignored.
+    """
     cut = Pretokenizer(pretokenizer)
     text = corpus.decode("utf-8", "surrogateescape")
     words = Counter(word.encode("utf-8", "surrogateescape") for word in cut.split(text))
     pairs = train_merges(words, merges)
     singles = [bytes([byte]) for byte in range(256) if byte not in missing]
-    texts = list(dict.fromkeys([*singles, *(left + right for left, right in pairs)]))
+    texts = list(dict.fromkeys([*singles, *(left + right for left, right in pairs), *whole]))
     number = {text: token for token, text in enumerate(texts)}
     kinds = [TokenKind.NORMAL] * len(texts) + [TokenKind.CONTROL] * len(control)
     vocab = Vocab([*texts, *(b"" for _ in control)], kinds)
     ids = [(number[left], number[right], number[left + right]) for left, right in pairs]
-    return Trained(ByteLevelBPE(vocab, ids, cut), texts, pairs, control)
+    tokenizer = ByteLevelBPE(vocab, ids, cut, ignore_merges=bool(whole))
+    return Trained(tokenizer, texts, pairs, control)
