@@ -15,11 +15,18 @@ from engine.fim import Budget, Prompt, build_prompt
 from engine.model import Model
 from engine.segmentations import all_segmentations
 from engine.stop import Limits
-from engine.types import ByteDistribution, Certificate, Completion, Law, Request, Result, Usage
+from engine.types import (
+    SHOWN_PREFIX_BYTES,
+    SHOWN_SUFFIX_BYTES,
+    ByteDistribution,
+    Certificate,
+    Completion,
+    Law,
+    Request,
+    Result,
+    Usage,
+)
 
-SHOWN_PREFIX_BYTES = 4096
-SHOWN_SUFFIX_BYTES = 1024
-"""Text shown to the model on either side of the cursor when completing."""
 _RESERVED_TOKENS = 64
 """Room for covers and sentinels beside prompt and completion."""
 

@@ -15,7 +15,7 @@ Answers carry the id they belong to and one of three events:
 
     {"id": 7, "event": "partial", "data": {"text": b"…"}}
     {"id": 7, "event": "result",  "data": {…}}
-    {"id": 7, "event": "error",   "code": "Cancelled", "message": "…"}
+    {"id": 7, "event": "error",   "code": "Cancelled", "message": "…", "usage": {…Usage…} or null}
 
 Exactly one `result` or `error` ends each request. The protocol is stateless apart from caches.
 """

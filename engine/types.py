@@ -10,6 +10,11 @@ Method = Literal["exact", "bytewise", "hand-over", "best-cover", "heal-one", "na
 StopReason = Literal["end-of-middle", "lines", "tokens", "deadline", "context", "cancelled"]
 
 
+SHOWN_PREFIX_BYTES = 4096
+SHOWN_SUFFIX_BYTES = 1024
+"""Text shown to the model on either side of the cursor when completing; a caller need not send more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One completion to compute. The cursor stands between `prefix` and `suffix`."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from engine.errors import InputError
 from lsp_server.positions import Encoding, to_byte_column, to_column
+from lsp_server.windows import Place, closed_lines, place_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,13 @@ class Document:
     lines: list[bytes] = field(default_factory=lambda: [b""])
     broken: str | None = None
     """Why the text is not known (a refused edit), until it is sent in full again."""
+    edited: tuple[int, int] | None = None
+    """Line and byte column behind the last edit, where the cursor most likely is; None after a full text."""
 
     def replace(self, text: str) -> None:
         """Set the whole text. Raises InputError for a lone surrogate and marks the document broken."""
-        self.lines = _closed(self._encode(text).splitlines(keepends=True))
-        self.broken = None
+        self.lines = closed_lines(self._encode(text))
+        self.broken = self.edited = None
 
     def apply(self, edit: Edit, encoding: Encoding) -> None:
         """Apply one edit; positions past the end mean the end, as in other language servers.
@@ -60,11 +63,12 @@ class Document:
             raise InputError(self.broken)
         ends = sorted((self._locate(edit.start, encoding), self._locate(edit.end, encoding)))
         (first, first_byte), (last, last_byte) = ends
-        middle = self._encode(edit.text)
-        self._splice(first, last, self.lines[first][:first_byte] + middle + self.lines[last][last_byte:])
+        kept = self.lines[last][last_byte:]
+        end = self._splice(first, last, self.lines[first][:first_byte] + self._encode(edit.text) + kept)
+        self.edited = end, len(self.lines[end]) - len(kept)
 
-    def split(self, position: Position, encoding: Encoding) -> tuple[bytes, bytes]:
-        """The text before and after `position`.
+    def place(self, position: Position, encoding: Encoding) -> Place:
+        """What the engine is shown around `position`; costs a window, however long the text is.
 
         Raises InputError if the line does not exist, or the document is broken.
         """
@@ -72,23 +76,19 @@ class Document:
             raise InputError(self.broken)
         if position.line >= len(self.lines):
             raise InputError(f"line {position.line} of a document of {len(self.lines)} lines (from 0)")
-        line, byte_column = self._locate(position, encoding)
-        here = self.lines[line]
-        before = b"".join(self.lines[:line]) + here[:byte_column]
-        return before, here[byte_column:] + b"".join(self.lines[line + 1 :])
+        return self.place_at(*self._locate(position, encoding))
+
+    def place_at(self, line: int, byte_column: int) -> Place:
+        """What the engine is shown around byte `byte_column` of `line`."""
+        return place_in(self.uri, self.lines, line, byte_column)
 
     def clamp(self, position: Position, encoding: Encoding) -> Position:
-        """`position`, moved to the character boundary that `split` takes it for."""
-        line, byte_column = self._locate(position, encoding)
-        return Position(line, to_column(self.lines[line], byte_column, encoding))
+        """`position`, moved to the character boundary that `place` takes it for."""
+        return self.position(*self._locate(position, encoding), encoding)
 
-    def position(self, byte_offset: int, encoding: Encoding) -> Position:
-        """The position of a byte offset of the text; walks over all lines before it."""
-        for number, line in enumerate(self.lines):
-            if byte_offset < len(line) or number == len(self.lines) - 1:
-                return Position(number, to_column(_content(line), byte_offset, encoding))
-            byte_offset -= len(line)
-        raise AssertionError("a document has at least one line")
+    def position(self, line: int, byte_column: int, encoding: Encoding) -> Position:
+        """The position of byte `byte_column` of `line`; inside a line end it is that of the line end."""
+        return Position(line, to_column(_content(self.lines[line]), byte_column, encoding))
 
     def _encode(self, text: str) -> bytes:
         try:
@@ -106,22 +106,18 @@ class Document:
         content = _content(self.lines[position.line])
         return position.line, to_byte_column(content, position.column, encoding)
 
-    def _splice(self, first: int, last: int, block: bytes) -> None:
+    def _splice(self, first: int, last: int, block: bytes) -> int:
+        """Put `block` in place of the lines `first` to `last`. Returns the number of its last line."""
         # A `\n` may now follow the `\r` that ended the line before: they are one line end. At the other
         # seam nothing can meet, because `block` ends with the whole line end of `last`.
         if first > 0 and self.lines[first - 1].endswith(b"\r"):
             first -= 1
             block = self.lines[first] + block
-        lines = block.splitlines(keepends=True)
-        self.lines[first : last + 1] = lines if last + 1 < len(self.lines) else _closed(lines)
+        is_last = last + 1 == len(self.lines)
+        lines = closed_lines(block) if is_last else block.splitlines(keepends=True)
+        self.lines[first : last + 1] = lines
+        return first + len(lines) - 1
 
 
 def _content(line: bytes) -> bytes:
     return line.rstrip(b"\r\n")
-
-
-def _closed(lines: list[bytes]) -> list[bytes]:
-    """`lines` with the empty last line that a text ending in a line end has."""
-    if not lines or lines[-1].endswith((b"\r", b"\n")):
-        lines.append(b"")
-    return lines

@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import itertools
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -34,25 +35,61 @@ def engine_argv(model: str = "") -> list[str]:
     return [sys.executable, "-P", "-m", "engine", "serve", *(["--model", model] if model else [])]
 
 
-class _Pending:
-    """A request the engine owes an answer."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class End:
+    """How a request ended in the engine, which for a cancelled one is after the caller has left."""
 
-    def __init__(self, on_partial: Callable[[bytes], None] | None) -> None:
+    outcome: Literal["done", "cancelled", "failed"]
+    usage: Message
+    """Counts as in `engine.types.Usage`; for a request that was not done, of what was spent on it."""
+    cancel_ms: float | None = None
+    """From the message that cancelled it to the engine's last word on it."""
+
+
+class _Pending:
+    """A request the engine owes an answer, even if nobody waits for it any more."""
+
+    def __init__(
+        self, on_partial: Callable[[bytes], None] | None, on_end: Callable[[End], None] | None
+    ) -> None:
         self.answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self.on_partial = on_partial
+        self._on_partial = on_partial
+        self._on_end = on_end
+        self._withdrawn_s: float | None = None
+
+    def withdraw(self) -> None:
+        """Note that the caller has left and the engine has been told."""
+        self._withdrawn_s = time.monotonic()
 
     def settle(self, message: Message) -> bool:
         """Take one message; True when it was the last."""
         if message.get("event") == "partial":
-            if self.on_partial:
-                self.on_partial(message["data"]["text"])
+            if self._on_partial and not self.answer.done():
+                self._on_partial(message["data"]["text"])
             return False
+        is_result = message.get("event") == "result"
         if not self.answer.done():
-            if message.get("event") == "result":
+            if is_result:
                 self.answer.set_result(message["data"])
             else:
                 self.answer.set_exception(from_code(message["code"], message["message"]))
+        data = message["data"] if is_result else message
+        self._end("done" if is_result else "failed", data.get("usage") or {})
         return True
+
+    def fail(self, reason: str) -> None:
+        """The engine has ended."""
+        if not self.answer.done():
+            self.answer.set_exception(EngineDied(reason))
+        self._end("failed", {})
+
+    def _end(self, outcome: Literal["done", "failed"], usage: Message) -> None:
+        if self._on_end is None:
+            return
+        if self._withdrawn_s is None:
+            self._on_end(End(outcome, usage))
+        else:
+            self._on_end(End("cancelled", usage, (time.monotonic() - self._withdrawn_s) * 1000))
 
 
 class EngineClient:
@@ -83,20 +120,29 @@ class EngineClient:
         if self._supervisor is None and not self._closed:
             self._supervisor = asyncio.create_task(self._supervise())
 
-    async def complete(self, request: Request, on_partial: Callable[[bytes], None] | None = None) -> Result:
+    async def complete(
+        self,
+        request: Request,
+        on_partial: Callable[[bytes], None] | None = None,
+        on_end: Callable[[End], None] | None = None,
+    ) -> Result:
         """The engine's answer; `on_partial` gets the growing text. Cancelling the task cancels the work.
 
-        Raises EngineDied if the process ends first, and the engine's own MidwordError.
+        `on_end` is called once when the engine is done with it. Raises EngineDied if the process ends
+        first, and the engine's own MidwordError.
         """
-        return result_from_wire(await self._call("complete", dataclasses.asdict(request), on_partial))
+        return result_from_wire(await self._call("complete", dataclasses.asdict(request), on_partial, on_end))
 
-    async def warm(self, prefix: bytes, suffix: bytes, path: str) -> bool:
+    async def warm(
+        self, prefix: bytes, suffix: bytes, path: str, on_end: Callable[[End], None] | None = None
+    ) -> bool:
         """Make the cursor's prompt resident, at the lowest priority; False if something else came first.
 
         Cancelling the task cancels the work. Raises as `complete` does.
         """
+        params = {"prefix": prefix, "suffix": suffix, "path": path}
         try:
-            await self._call("warm", {"prefix": prefix, "suffix": suffix, "path": path}, None)
+            await self._call("warm", params, None, on_end)
         except Cancelled:
             return False
         return True
@@ -105,7 +151,7 @@ class EngineClient:
         self, op: Literal["next_bytes", "info", "health"], params: Message | None = None
     ) -> Message:
         """The answer to one of the plain operations. Raises as `complete` does."""
-        return await self._call(op, params or {}, None)
+        return await self._call(op, params or {})
 
     async def close(self) -> None:
         """End the process: ask, then wait GRACE_S, then kill. Owed answers fail with EngineDied."""
@@ -123,7 +169,13 @@ class EngineClient:
         self._fail_pending("the engine was closed")
         self._running.set()  # wakes the requests that were waiting for a start
 
-    async def _call(self, op: str, params: Message, on_partial: Callable[[bytes], None] | None) -> Message:
+    async def _call(
+        self,
+        op: str,
+        params: Message,
+        on_partial: Callable[[bytes], None] | None = None,
+        on_end: Callable[[End], None] | None = None,
+    ) -> Message:
         if self._closed:
             raise EngineDied("the engine was closed")
         self.start()
@@ -132,7 +184,7 @@ class EngineClient:
             await self._running.wait()
             if self._closed:
                 raise EngineDied("the engine was closed")
-        pending = _Pending(on_partial)
+        pending = _Pending(on_partial, on_end)
         request_id = self._send(op, params)
         self._pending[request_id] = pending
         try:
@@ -140,9 +192,8 @@ class EngineClient:
         except asyncio.CancelledError:
             if self._running.is_set() and not self._closed:
                 self._send("cancel", {"target": request_id})
+            pending.withdraw()
             raise
-        finally:
-            self._pending.pop(request_id, None)
         self._failures = 0
         return answer
 
@@ -207,7 +258,7 @@ class EngineClient:
 
     def _dispatch(self, message: Message) -> None:
         pending = self._pending.get(message.get("id", -1))
-        if pending is None:  # the answer to a cancelled request
+        if pending is None:  # the answer to a shutdown
             return
         try:
             if pending.settle(message):
@@ -226,8 +277,7 @@ class EngineClient:
 
     def _fail_pending(self, reason: str) -> None:
         for pending in self._pending.values():
-            if not pending.answer.done():
-                pending.answer.set_exception(EngineDied(reason))
+            pending.fail(reason)
         self._pending.clear()
 
 

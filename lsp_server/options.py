@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from engine.types import Request
+from lsp_server.power import PowerSaving
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,14 @@ class Settings:
     alternatives: int = 1
     deadline_ms: int = 3000
     """Milliseconds after which the best text so far is shown."""
-    debounce_ms: int = 0
-    """Milliseconds to wait for the next keystroke before the engine is asked."""
+    debounce_ms: int = -1
+    """Milliseconds to wait for the next keystroke before the engine is asked; -1: as the pace demands."""
+    work_ahead: bool = True
+    """Whether the engine works on what the user will probably ask for next, while nothing else is to do."""
+    power_saving: PowerSaving = "auto"
+    """When only what is asked for by hand is done."""
+    report_usage: bool = False
+    """Whether the client gets `midword/usage` notifications."""
 
     def request(self, prefix: bytes, suffix: bytes, path: str) -> Request:
         """The engine's request for a cursor between `prefix` and `suffix`."""
@@ -44,14 +51,18 @@ _NAMES = {
     "alternatives": "alternatives",
     "deadlineMs": "deadline_ms",
     "debounceMs": "debounce_ms",
+    "workAhead": "work_ahead",
+    "powerSaving": "power_saving",
+    "reportUsage": "report_usage",
 }
 _LIMITS = {
     "maxTokens": (1, 1024),
     "maxLines": (1, 100),
     "alternatives": (1, 10),
     "deadlineMs": (50, 60_000),
-    "debounceMs": (0, 5_000),
+    "debounceMs": (-1, 5_000),
 }
+_CHOICES: dict[str, tuple[str, ...]] = {"powerSaving": get_args(PowerSaving)}
 
 
 def parse(sent: Any) -> tuple[Settings, list[str]]:
@@ -84,6 +95,9 @@ def _problem(name: str, value: Any) -> str | None:
     if type(value) is not type(default):
         kind = {bool: "true or false", int: "a whole number", str: "a string"}[type(default)]
         return f"option {name!r} must be {kind}; {default!r} is used"
+    if name in _CHOICES and value not in _CHOICES[name]:
+        known = ", ".join(_CHOICES[name])
+        return f"option {name!r} must be one of {known}, not {value[:40]!r}; {default!r} is used"
     low, high = _LIMITS.get(name, (None, None))
     if low is not None and high is not None and not low <= value <= high:
         return f"option {name!r} must be from {low} to {high}, not {value}; {default!r} is used"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import asyncio
+from dataclasses import dataclass
 
 from engine.errors import Cancelled, EngineDied, MidwordError
+from engine.stop import within_lines
+from lsp_server.asking import plan_ahead, question, warm
 from lsp_server.documents import Position
+from lsp_server.flight import Diverged, Flight
+from lsp_server.known_texts import Answer
 from lsp_server.postprocess import shown_text
 from lsp_server.session import Session, Snapshot
-from lsp_server.suggestions import Entry
 
 LIMIT_MARGIN_MS = 2000
 """How long the engine may be late before its answer is given up. It keeps its own deadline."""
+NOTHING = Answer(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,62 +28,94 @@ class Item:
     position: Position
 
 
-async def complete(session: Session, uri: str, position: Position) -> list[Item]:
+async def complete(session: Session, uri: str, position: Position, *, by_hand: bool = False) -> list[Item]:
     """What to show at `position`, best first; empty when there is nothing to say.
 
-    Raises InputError for a position outside the document, CancelledError when superseded or cancelled.
+    `by_hand`: the user pressed a key for it. Raises InputError for a position outside the document,
+    CancelledError when superseded or cancelled.
     """
     document = session.documents.get(uri)
     if not session.settings.enabled or (document is not None and document.broken):
         return []
-    snapshot = session.snapshot(uri, position)
-    texts = session.suggestions.lookup(uri, snapshot.prefix, snapshot.suffix)
-    if texts:
-        session.scheduler.cancel(uri)
-        return _items(session, snapshot, texts)
-    return await _from_engine(session, snapshot)
+    if session.should_save_power and not by_hand:
+        return []
+    with session.scheduler.request(uri):
+        snapshot = session.snapshot(uri, position)
+        answer = await _answer(session, snapshot)
+        snapshot, answer = _now(session, snapshot, answer)
+    texts = _texts(session, snapshot, answer)
+    plan_ahead(session, snapshot, answer, texts[0] if texts else b"")
+    return [Item(session.suggestions.show(), text.decode(), snapshot.position) for text in texts]
 
 
-async def _from_engine(session: Session, snapshot: Snapshot) -> list[Item]:
-    settings = session.settings
-    limit_ms = settings.deadline_ms + LIMIT_MARGIN_MS
-    request = settings.request(snapshot.prefix, snapshot.suffix, snapshot.path)
+def opened(session: Session, uri: str) -> None:
+    """Make resident what every cursor of a small document needs: nobody knows yet where the cursor is."""
+    document = session.documents[uri]
+    if not document.broken:
+        last = len(document.lines) - 1
+        snapshot = session.snapshot(uri, Position(last, 0))
+        if snapshot.place.at_top:
+            warm(session, snapshot)
+
+
+async def _answer(session: Session, snapshot: Snapshot) -> Answer:
+    """What is known to follow, or what the engine says; nothing, with a report, if it cannot answer."""
+    known = session.suggestions.known.lookup(snapshot.place)
+    if known is not None:
+        session.note_answer(snapshot, "known", known.source)
+        return known
+    limit_ms = session.settings.deadline_ms + LIMIT_MARGIN_MS
     try:
-        result = await session.scheduler.run(
-            snapshot.uri,
-            lambda: session.engine.complete(request),
-            debounce_ms=settings.debounce_ms,
-            limit_ms=limit_ms,
-        )
-    except (EngineDied, Cancelled):
-        return []  # a death is reported by the engine client
+        async with asyncio.timeout(limit_ms / 1000):
+            return await _from_engine(session, snapshot)
+    except (EngineDied, Cancelled, Diverged):
+        return NOTHING  # a death is reported by the engine client
     except TimeoutError:
         session.report_once(f"no completion within {limit_ms} ms; a smaller model answers sooner")
-        return []
     except MidwordError as error:
         session.report_once(str(error))
-        return []
-    entry = Entry(snapshot.uri, snapshot.prefix, snapshot.suffix, tuple(c.text for c in result.completions))
-    session.suggestions.remember(entry)
-    return _follow(session, snapshot, entry)
+    return NOTHING
 
 
-def _follow(session: Session, snapshot: Snapshot, entry: Entry) -> list[Item]:
-    """The answer for the document as it is now: the same, typed along, or stale and therefore empty."""
+async def _from_engine(session: Session, snapshot: Snapshot) -> Answer:
+    """Wait for the flight that is saying it already, otherwise for one of our own.
+
+    Raises Diverged if the text moves on, and the engine's own MidwordError.
+    """
+    place = snapshot.place
+    flight = session.scheduler.flight_to(place)
+    if flight is not None:
+        try:
+            return await _wait_for(session, snapshot, flight, "joined")
+        except Diverged:
+            if session.documents[place.uri].version != snapshot.version:
+                raise
+    fixed_ms = session.settings.debounce_ms
+    if wait_s := session.pace.wait_s() if fixed_ms < 0 else fixed_ms / 1000:
+        await asyncio.sleep(wait_s)
+    flight = session.scheduler.start(place, question(session, snapshot))
+    return await _wait_for(session, snapshot, flight, "asked")
+
+
+async def _wait_for(session: Session, snapshot: Snapshot, flight: Flight, source: str) -> Answer:
+    answer = await flight.answer_at(snapshot.place, session.settings.max_lines)
+    session.note_answer(snapshot, source, flight.number)
+    return answer
+
+
+def _now(session: Session, snapshot: Snapshot, answer: Answer) -> tuple[Snapshot, Answer]:
+    """The same for the document as it is now: unchanged, typed along, or stale and therefore nothing."""
     document = session.documents.get(snapshot.uri)
-    if document is None or document.broken:
-        return []
-    if document.version == snapshot.version:
-        return _items(session, snapshot, entry.texts)
-    now = b"".join(document.lines)
-    cursor_byte = len(now) - len(snapshot.suffix)
-    if cursor_byte < 0:
-        return []
-    remaining = entry.remaining(snapshot.uri, now[:cursor_byte], now[cursor_byte:])
-    cursor = document.position(cursor_byte, session.encoding)
-    return _items(session, replace(snapshot, position=cursor), remaining)
+    if document is not None and document.version == snapshot.version:
+        return snapshot, answer
+    now = session.edited_snapshot(snapshot.uri)
+    if now is None:
+        return snapshot, NOTHING
+    return now, session.suggestions.known.lookup(now.place) or NOTHING
 
 
-def _items(session: Session, snapshot: Snapshot, texts: tuple[bytes, ...]) -> list[Item]:
-    shown = dict.fromkeys(shown_text(text, snapshot.suffix).decode() for text in texts)
-    return [Item(session.suggestions.show(), text, snapshot.position) for text in shown if text]
+def _texts(session: Session, snapshot: Snapshot, answer: Answer) -> list[bytes]:
+    settings = session.settings
+    whole = (within_lines(text, settings.max_lines).removesuffix(b"\r") for text in answer.texts)
+    shown = (shown_text(text, snapshot.place.suffix) for text in whole)
+    return [text for text in dict.fromkeys(shown) if text][: settings.alternatives]

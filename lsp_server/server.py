@@ -13,11 +13,12 @@ from pygls.lsp.server import LanguageServer
 from engine import __version__
 from engine.errors import InputError
 from lsp_server.documents import Edit, Position
-from lsp_server.pipeline import Item, complete
+from lsp_server.pipeline import Item, complete, opened
 from lsp_server.rpc import MidwordProtocol
 from lsp_server.session import Session
 
 ACCEPTED = "midword.accepted"
+USAGE = "midword/usage"
 logger = logging.getLogger(__name__)
 
 
@@ -29,7 +30,7 @@ class MidwordServer(LanguageServer):
     def __init__(self, engine_command: Sequence[str] | None = None) -> None:
         """`engine_command` replaces the engine's command line, for tests and development."""
         super().__init__("midword", __version__, protocol_cls=MidwordProtocol)
-        self.session = Session(self.tell, engine_command)
+        self.session = Session(self.tell, self.note_usage, engine_command)
         self.exited = False
         _register(self)
 
@@ -40,6 +41,10 @@ class MidwordServer(LanguageServer):
             self.window_show_message(types.ShowMessageParams(kind, f"midword: {sentence}"))
         else:
             self.window_log_message(types.LogMessageParams(kind, f"midword: {sentence}"))
+
+    def note_usage(self, note: dict[str, Any]) -> None:
+        """Send what an answer cost to a client that asked for it."""
+        self.protocol.notify(USAGE, note)
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """A fault outside a request (those are answered): the editor's log, without the message."""
@@ -71,6 +76,7 @@ def did_open(ls: MidwordServer, params: types.DidOpenTextDocumentParams) -> None
     """A document with its whole text."""
     document = params.text_document
     ls.session.open(document.uri, document.version, document.text)
+    opened(ls.session, document.uri)
 
 
 def did_change(ls: MidwordServer, params: types.DidChangeTextDocumentParams) -> None:
@@ -90,7 +96,8 @@ async def inline_completion(
     """Ghost text at the cursor."""
     position = Position(params.position.line, params.position.character)
     try:
-        items = await complete(ls.session, params.text_document.uri, position)
+        by_hand = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+        items = await complete(ls.session, params.text_document.uri, position, by_hand=by_hand)
     except InputError as error:
         raise JsonRpcInvalidParams(str(error)) from None
     return types.InlineCompletionList([_inline_item(item) for item in items])

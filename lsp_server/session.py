@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -10,42 +12,57 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from engine.errors import InputError
+from lsp_server.ahead import Ahead
 from lsp_server.documents import Document, Edit, Position
-from lsp_server.engine_client import EngineClient, engine_argv
+from lsp_server.engine_client import End, EngineClient, engine_argv
 from lsp_server.options import Settings, parse
+from lsp_server.pace import Pace
 from lsp_server.positions import Encoding
+from lsp_server.power import Power
+from lsp_server.residence import Residence
 from lsp_server.scheduler import Scheduler
 from lsp_server.suggestions import Suggestions
+from lsp_server.windows import Place
 
 Report = Callable[[Literal["show", "log"], str], None]
 """Tells the user one sentence: in a window, or in the server's log of the editor."""
+Note = Callable[[dict[str, Any]], None]
+"""Tells a client that asked for it what an answer cost. Never holds text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A document at one version, cut at the cursor. `version` is what a later answer is checked against."""
+    """A cursor in one version of a document, with what the engine is shown there.
+
+    `version` is what a later answer is checked against.
+    """
 
     uri: str
     path: str
     version: int
     position: Position
     """The cursor, on a character boundary."""
-    prefix: bytes
-    suffix: bytes
+    place: Place
 
 
 class Session:
     """State of one connected editor. Methods run on the event loop and none blocks."""
 
-    def __init__(self, report: Report, engine_command: Sequence[str] | None = None) -> None:
-        """`engine_command` replaces the engine's command line, for tests and development."""
+    def __init__(self, report: Report, note: Note, engine_command: Sequence[str] | None = None) -> None:
+        """`note` is called if the client asks for usage. `engine_command` replaces the engine's command
+        line, for tests and development."""
         self.settings = Settings()
         self.encoding: Encoding = "utf-16"
         self.root_uri = ""
         self.documents: dict[str, Document] = {}
         self.scheduler = Scheduler()
+        self.ahead = Ahead(self.scheduler)
         self.suggestions = Suggestions()
+        self.residence = Residence()
+        self.pace = Pace()
+        self.power = Power()
         self.report = report
+        self._note = note
         self._engine_command = engine_command
         self._engine: EngineClient | None = None
         self._closing: set[asyncio.Task[None]] = set()
@@ -67,7 +84,9 @@ class Session:
         if (settings.model, settings.enabled) != (self.settings.model, self.settings.enabled):
             self._retire_engine()
         if settings != self.settings:
-            self.suggestions.forget()
+            self.ahead.cancel()
+            self.scheduler.withdraw_all()
+            self.suggestions.known.forget()
         self.settings = settings
 
     def warm_up(self) -> None:
@@ -93,6 +112,7 @@ class Session:
             self.report_once("a change to a document that is not open was ignored")
             return
         document.version = version
+        self.pace.edited(time.monotonic())
         was_broken = document.broken
         for edit in edits:
             try:
@@ -101,11 +121,21 @@ class Session:
                 if not was_broken:
                     self.report("show", str(error))
                 was_broken = document.broken
+        place = self.place_of_edit(document)
+        self.scheduler.text_changed(uri, place)
+        if place is None or self.suggestions.known.lookup(place) is None:
+            self.ahead.cancel()
+
+    def place_of_edit(self, document: Document) -> Place | None:
+        """The place behind the last edit; None if the whole text is new or not known."""
+        if document.broken or document.edited is None:
+            return None
+        return document.place_at(*document.edited)
 
     def close_document(self, uri: str) -> None:
         """The editor closed a document: its work is cancelled and its text is forgotten."""
         self.scheduler.cancel(uri)
-        self.suggestions.forget(uri)
+        self.suggestions.known.forget(uri)
         self.documents.pop(uri, None)
 
     def snapshot(self, uri: str, position: Position) -> Snapshot:
@@ -113,13 +143,44 @@ class Session:
         if uri not in self.documents:
             raise InputError("the document is not open")
         document = self.documents[uri]
-        prefix, suffix = document.split(position, self.encoding)
-        path = _shown_path(uri, self.root_uri)
+        place = document.place(position, self.encoding)
         cursor = document.clamp(position, self.encoding)
-        return Snapshot(uri, path, document.version, cursor, prefix, suffix)
+        return Snapshot(uri, _shown_path(uri, self.root_uri), document.version, cursor, place)
+
+    def edited_snapshot(self, uri: str) -> Snapshot | None:
+        """The document now, cut behind its last edit; None if there is no such place."""
+        document = self.documents.get(uri)
+        place = self.place_of_edit(document) if document else None
+        if document is None or document.edited is None or place is None:
+            return None
+        cursor = document.position(*document.edited, self.encoding)
+        return Snapshot(uri, _shown_path(uri, self.root_uri), document.version, cursor, place)
+
+    @property
+    def should_save_power(self) -> bool:
+        """Whether nothing is to be done but what the user asks for by hand."""
+        return self.power.should_save(self.settings.power_saving)
+
+    @property
+    def may_work_ahead(self) -> bool:
+        """Whether the engine may be asked for what nobody has asked for yet."""
+        return self.settings.enabled and self.settings.work_ahead and not self.should_save_power
+
+    def note_work(self, number: int, purpose: str, end: End) -> None:
+        """A piece of the engine's work has ended."""
+        if self.settings.report_usage:
+            self._note({"kind": "work", "number": number, "purpose": purpose, **dataclasses.asdict(end)})
+
+    def note_answer(self, snapshot: Snapshot, source: str, number: int) -> None:
+        """A request was answered from `source`, thanks to the work `number`."""
+        if self.settings.report_usage:
+            place = {"version": snapshot.version, "line": snapshot.position.line}
+            place["character"] = snapshot.position.column
+            self._note({"kind": "answer", "uri": snapshot.uri, "source": source, "number": number, **place})
 
     async def close(self) -> None:
         """Cancel all work and end the engine process."""
+        self.ahead.cancel()
         for uri in list(self.documents):
             self.close_document(uri)
         self._retire_engine()
@@ -130,6 +191,7 @@ class Session:
             task = asyncio.create_task(self._engine.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
+            self.residence.forget()
             self._engine = None
 
 

@@ -113,6 +113,12 @@ class Client:
         else:
             future.set_result(message["result"])
 
+    def usage(self) -> list[dict[str, Any]]:
+        """The usage notes received so far; they count as looked at."""
+        notes = [n["params"] for n in self.notifications if n["method"] == "midword/usage"]
+        self.notifications = [n for n in self.notifications if n["method"] != "midword/usage"]
+        return notes
+
     def take(self, method: str) -> list[str]:
         """The texts of the window/* notifications received so far; they count as looked at."""
         texts = [n["params"]["message"] for n in self.notifications if n["method"] == method]
@@ -127,12 +133,13 @@ class Client:
     # What an editor does.
 
     async def initialize(self, encodings: list[str] | None = None, **options: Any) -> None:
+        """Without work ahead, unless asked for: the tests count what the engine was asked."""
         general = {"positionEncodings": encodings} if encodings else {}
         params = {
             "processId": None,
             "rootUri": "file:///work",
             "capabilities": {"general": general},
-            "initializationOptions": options or None,
+            "initializationOptions": {"workAhead": False, **options},
         }
         self.capabilities = (await self.call("initialize", params))["capabilities"]
         self.notify("initialized", {})
@@ -219,12 +226,14 @@ StartProcess = Callable[..., Awaitable[tuple[asyncio.subprocess.Process, Client]
 
 @pytest.fixture
 async def start_process(engine_log: EngineLog) -> AsyncIterator[StartProcess]:
-    """Starts `midword lsp --stdio` as an editor does, in the folder `cwd`."""
+    """Starts `midword lsp --stdio` as an editor does, with the scripted engine or another."""
     started: list[tuple[asyncio.subprocess.Process, Client, asyncio.Task[None]]] = []
 
-    async def start(cwd: Path | None = None) -> tuple[asyncio.subprocess.Process, Client]:
+    async def start(
+        cwd: Path | None = None, engine: list[str] | None = None
+    ) -> tuple[asyncio.subprocess.Process, Client]:
         argv = [sys.executable, "-P", "-m", "lsp_server", "lsp", "--stdio"]
-        argv += ["--engine-command", shlex.join(engine_log.argv)]
+        argv += ["--engine-command", shlex.join(engine or engine_log.argv)]
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe, cwd=cwd)
         assert process.stdin is not None and process.stdout is not None

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.protocol import pack, read_message, result_to_wire
+from engine.stop import within_lines
 from engine.types import Certificate, Completion, Result, Usage
 
 DEFAULT_STEPS = 2
@@ -35,6 +36,10 @@ SCRIPT: list[tuple[bytes, list[bytes]]] = [
     (b"blank", [b"  \n"]),
     (b"caf\xc3\xa9 = ", ["'😀 crème'".encode()]),
     (b"SLOW", [b"slow answer"]),
+    (b"count(", [b"one, two, three)"]),
+    (b"if x:", [b"\n    return total"]),
+    (b"return total", [b"\n    more"]),
+    (b"either ", [b"left", b"right", b"neither"]),
     (b"nothing", []),
 ]
 
@@ -79,6 +84,7 @@ class Engine:
                 withdrawn = {"code": "Cancelled", "message": "something else came first"}
                 self.send({"id": message["id"], "event": "error", **withdrawn})
             else:
+                self.log(message["op"])
                 answers = {
                     "warm": {"prompt_tokens": 1},
                     "info": {"model": "scripted", "context": 1024, "version": "0"},
@@ -88,7 +94,7 @@ class Engine:
                 self.send({"id": message["id"], "event": "result", "data": answers[message["op"]]})
 
     def complete(self, request_id: int, params: dict[str, Any]) -> None:
-        self.log(f"complete {request_id}")
+        self.log(f"complete {request_id} of {len(params['prefix'])} bytes")
         prefix = params["prefix"]
         if prefix.endswith(b"CRASH"):
             print("loading\nfatal: scripted crash", file=sys.stderr, flush=True)
@@ -102,7 +108,10 @@ class Engine:
             self.send({"id": request_id, "event": "error", **answer})
             return
         texts = next((texts for end, texts in SCRIPT if prefix.endswith(end)), [b"_done"])
-        for step in range(SLOW_STEPS if prefix.endswith(b"SLOW") else DEFAULT_STEPS):
+        texts = texts[: params.get("alternatives", 1)]
+        steps = SLOW_STEPS if prefix.endswith(b"SLOW") else DEFAULT_STEPS
+        steps = len(texts[0]) if prefix.endswith(b"count(") else steps
+        for step in range(steps):
             if request_id in self.cancelled:
                 self.log(f"cancelled {request_id}")
                 self.send({"id": request_id, "event": "error", "code": "Cancelled", "message": "cancelled"})
@@ -112,12 +121,14 @@ class Engine:
                 self.send({"id": request_id, "event": "partial", "data": {"text": texts[0][: step + 1]}})
             time.sleep(self.step_s)
         self.log(f"result {request_id}")
-        self.send({"id": request_id, "event": "result", "data": result_to_wire(_result(texts))})
+        result = _result(texts, params.get("max_lines", 1))
+        self.send({"id": request_id, "event": "result", "data": result_to_wire(result)})
 
 
-def _result(texts: list[bytes]) -> Result:
+def _result(texts: list[bytes], max_lines: int) -> Result:
+    shown = [within_lines(text, max_lines) for text in texts]
     return Result(
-        completions=tuple(Completion(text=text, logp=-1.0, stop="lines") for text in texts),
+        completions=tuple(Completion(text=text, logp=-1.0, stop="lines") for text in shown if text),
         certificate=Certificate(law="canonical", contexts=1, covers=1, dropped_bound=0.0, non_canonical=0.0),
         usage=Usage(**{field.name: 1 for field in dataclasses.fields(Usage)}),
         model="scripted",

@@ -182,10 +182,14 @@ async def test_another_model_means_another_engine(client: Any, engine_log: Any) 
     await client.initialize()
     client.open("x.hel")
     assert await client.texts(0, 5) == ["lo()"]
-    client.notify("workspace/didChangeConfiguration", {"settings": {"midword": {"model": "other"}}})
+    client.notify(
+        "workspace/didChangeConfiguration", {"settings": {"midword": {"model": "other", "workAhead": False}}}
+    )
     assert await client.texts(0, 5) == ["lo()"]
     assert len(engine_log.pids) == 2 and len(engine_log.lines("complete")) == 2
-    client.notify("workspace/didChangeConfiguration", {"settings": {"midword": {"model": "other"}}})
+    client.notify(
+        "workspace/didChangeConfiguration", {"settings": {"midword": {"model": "other", "workAhead": False}}}
+    )
     assert await client.texts(0, 5) == ["lo()"]
     assert len(engine_log.pids) == 2 and len(engine_log.lines("complete")) == 2
 

@@ -1,0 +1,123 @@
+"""What the engine is asked, and what is kept of its answers: for a request, and ahead of any."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+
+from engine.errors import MidwordError
+from engine.types import Request, Result
+from lsp_server.ahead import Job
+from lsp_server.engine_client import End
+from lsp_server.flight import Flight, Work
+from lsp_server.known_texts import Answer
+from lsp_server.postprocess import rest_of_line
+from lsp_server.session import Session, Snapshot
+from lsp_server.windows import Place
+
+CUT_BY_LIMIT = ("tokens", "deadline", "context")
+"""Stop reasons of texts that would have gone on."""
+SPARE_TEXTS = 3
+"""How many texts are looked for ahead, in case the user types something else than what is shown."""
+
+
+def question(session: Session, snapshot: Snapshot) -> Work:
+    """Asks what follows at the cursor, for a request that waits."""
+    place = snapshot.place
+    shown = session.residence.shown(place)
+    request = session.settings.request(shown.prefix, shown.suffix, snapshot.path)
+
+    async def work(flight: Flight) -> Answer:
+        started = time.monotonic()
+        try:
+            answer = await _ask(session, flight, request, "asked")
+        finally:
+            session.pace.answered(time.monotonic() - started)
+        if shown is place:
+            session.residence.evaluated(place)
+        return answer
+
+    return work
+
+
+def plan_ahead(session: Session, snapshot: Snapshot, answer: Answer, shown: bytes) -> None:
+    """Use the time in which the user reads `shown`: what follows when it is accepted comes first."""
+    place, path = snapshot.place, snapshot.path
+    jobs: list[Job] = []
+    if session.residence.shown(place) is not place:
+        jobs.append(lambda: _widen(session, place, path))
+    if shown or (_is_at_line_end(place) and place.line.strip()):
+        jobs.append(lambda: _follow(session, place, path, answer, shown))
+    if shown and len(answer.texts) < SPARE_TEXTS:
+        jobs.append(lambda: _find_others(session, place, path))
+    if jobs and session.may_work_ahead:
+        session.ahead.plan((place.after(shown), len(jobs)), session.pace.typing_s, jobs)
+
+
+def warm(session: Session, snapshot: Snapshot) -> None:
+    """Make the prompt at a cursor resident while nothing else is to do."""
+    if session.may_work_ahead and session.residence.new_bytes(snapshot.place):
+        place, path = snapshot.place, snapshot.path
+        session.ahead.plan(place, 0.0, [lambda: _widen(session, place, path)])
+
+
+async def _widen(session: Session, place: Place, path: str) -> None:
+    number = session.scheduler.new_number()
+    with contextlib.suppress(MidwordError):  # a request will meet the same error and report it
+        if await session.engine.warm(
+            place.prefix, place.suffix, path, lambda end: session.note_work(number, "warm", end)
+        ):
+            session.residence.evaluated(place)
+
+
+async def _follow(session: Session, place: Place, path: str, answer: Answer, shown: bytes) -> None:
+    """Ask what comes after `shown` is accepted: the rest of a text that was cut, or the next line."""
+    accepted = place.after(shown)
+    known = session.suggestions.known.lookup(accepted)
+    if known is not None and (known.texts or shown):
+        return
+    shown_place = session.residence.shown(accepted)
+    request = session.settings.request(shown_place.prefix, shown_place.suffix, path)
+    request = dataclasses.replace(
+        request, max_lines=request.max_lines + _is_at_line_end(place), alternatives=1
+    )
+
+    async def work(flight: Flight) -> Answer:
+        more = await _ask(session, flight, request, "ahead")
+        if not answer.is_whole and more.texts and answer.texts[0] == shown:
+            joined = Answer((shown + more.texts[0],), more.is_whole, more.source)
+            session.suggestions.known.remember(place, joined)
+        return more
+
+    await session.scheduler.start_ahead(accepted, work).ended()
+
+
+async def _find_others(session: Session, place: Place, path: str) -> None:
+    """Ask for more texts at the cursor; what leads to the first is still at hand in the engine."""
+    shown_place = session.residence.shown(place)
+    request = session.settings.request(shown_place.prefix, shown_place.suffix, path)
+    request = dataclasses.replace(request, alternatives=SPARE_TEXTS)
+    flight = session.scheduler.start_ahead(place, lambda flight: _ask(session, flight, request, "others"))
+    await flight.ended()
+
+
+async def _ask(session: Session, flight: Flight, request: Request, purpose: str) -> Answer:
+    def ended(end: End) -> None:
+        session.note_work(flight.number, purpose, end)
+
+    result = await session.engine.complete(request, flight.hear, ended)
+    answer = _answer(request, result, flight.number)
+    session.suggestions.known.remember(flight.place, answer)
+    return answer
+
+
+def _answer(request: Request, result: Result, number: int) -> Answer:
+    texts = tuple(completion.text for completion in result.completions)
+    if texts:
+        return Answer(texts, result.completions[0].stop not in CUT_BY_LIMIT, number)
+    return Answer((), request.deadline_ms is None or result.usage.total_ms < request.deadline_ms, number)
+
+
+def _is_at_line_end(place: Place) -> bool:
+    return not rest_of_line(place.suffix).strip()
