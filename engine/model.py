@@ -9,11 +9,12 @@ from engine.backends.base import Backend
 from engine.cache import Scorer
 from engine.fim import Template
 from engine.models.gguf import read_metadata
+from engine.models.home import tables_dir
 from engine.models.progress import Report
 from engine.models.store import resolve
 from engine.templates import separator_token, stop_tokens, template_from_metadata
 from engine.tokenizers.base import Tokenizer
-from engine.tokenizers.gguf_family import tokenizer_from_metadata
+from engine.tokenizers.kept import kept_tokenizer
 
 DEFAULT_CONTEXT_TOKENS = 4096
 DEFAULT_KV_BUDGET_MB = 64
@@ -75,7 +76,7 @@ def open_gguf(
     from engine.backends.llama_cpp import LlamaCppBackend
 
     metadata = read_metadata(path)
-    tokenizer = tokenizer_from_metadata(metadata)
+    tokenizer = kept_tokenizer(metadata, tables_dir())
     template = template_from_metadata(metadata, family)
     backend = LlamaCppBackend(path, context_length=context_length, kv=kv, parking_bytes=kv_budget_mb * 2**20)
     return Model(

@@ -103,7 +103,7 @@ class EngineClient:
     ) -> None:
         """`on_outage` gets one sentence per outage; `backoff_s` is the first and the longest wait."""
         self._argv = list(argv)
-        self._on_outage = on_outage
+        self.on_outage = on_outage
         self._first_wait_s, self._longest_wait_s = backoff_s
         self._ids = itertools.count(1)
         self._pending: dict[int, _Pending] = {}
@@ -119,6 +119,13 @@ class EngineClient:
         """Start the engine in the background, if it is not; a running loop is needed."""
         if self._supervisor is None and not self._closed:
             self._supervisor = asyncio.create_task(self._supervise())
+
+    async def launched(self, patience_s: float = 0.5) -> None:
+        """Start, and return when the process has been made, or cannot be made for so long."""
+        self.start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self._running.wait()
 
     async def complete(
         self,
@@ -211,7 +218,7 @@ class EngineClient:
             if self._closed:
                 return
             if self._failures == 0:
-                self._on_outage(f"{reason}; it is being restarted")
+                self.on_outage(f"{reason}; it is being restarted")
             self._failures += 1
             await asyncio.sleep(self._wait_s())
             if self._failures >= PATIENCE:

@@ -33,11 +33,8 @@ class MidwordProtocol(LanguageServerProtocol):
         for method in _OURS:
             self.fm.builtin_features.pop(method, None)
         self._initialized = False
-
-    @property
-    def was_shut_down(self) -> bool:
-        """Whether the client asked for shutdown."""
-        return bool(self._shutdown)
+        self.was_shut_down = False
+        """Whether the client asked for shutdown; pygls' own flag says that it was answered."""
 
     def take(self, message: Any) -> None:
         """Handle one parsed JSON-RPC message; a request that cannot be handled is answered with why."""
@@ -63,10 +60,11 @@ class MidwordProtocol(LanguageServerProtocol):
             self._initialized = True
         if request_id is None:
             return
-        if self._shutdown:
+        if self.was_shut_down:
             raise JsonRpcInvalidRequest("the server was shut down")
         if not self._initialized:
             raise JsonRpcServerNotInitialized("the first request must be initialize")
+        self.was_shut_down = method == types.SHUTDOWN
 
     def _refuse(self, request_id: Any, error: JsonRpcException) -> None:
         if request_id is not None:

@@ -13,6 +13,7 @@ from pygls.lsp.server import LanguageServer
 from engine import __version__
 from engine.errors import InputError
 from lsp_server.documents import Edit, Position
+from lsp_server.early import Early
 from lsp_server.pipeline import Item, complete, opened
 from lsp_server.rpc import MidwordProtocol
 from lsp_server.session import Session
@@ -27,10 +28,10 @@ class MidwordServer(LanguageServer):
 
     protocol: MidwordProtocol
 
-    def __init__(self, engine_command: Sequence[str] | None = None) -> None:
+    def __init__(self, engine_command: Sequence[str] | None, early: Early) -> None:
         """`engine_command` replaces the engine's command line, for tests and development."""
         super().__init__("midword", __version__, protocol_cls=MidwordProtocol)
-        self.session = Session(self.tell, self.note_usage, engine_command)
+        self.session = Session(self.tell, self.note_usage, engine_command, early)
         self.exited = False
         _register(self)
 

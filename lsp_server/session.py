@@ -14,8 +14,9 @@ from urllib.parse import unquote, urlsplit
 from engine.errors import InputError
 from lsp_server.ahead import Ahead
 from lsp_server.documents import Document, Edit, Position
+from lsp_server.early import Early
 from lsp_server.engine_client import End, EngineClient, engine_argv
-from lsp_server.options import Settings, parse
+from lsp_server.options import parse
 from lsp_server.pace import Pace
 from lsp_server.positions import Encoding
 from lsp_server.power import Power
@@ -48,10 +49,12 @@ class Snapshot:
 class Session:
     """State of one connected editor. Methods run on the event loop and none blocks."""
 
-    def __init__(self, report: Report, note: Note, engine_command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, report: Report, note: Note, engine_command: Sequence[str] | None, early: Early
+    ) -> None:
         """`note` is called if the client asks for usage. `engine_command` replaces the engine's command
         line, for tests and development."""
-        self.settings = Settings()
+        self.settings = early.settings
         self.encoding: Encoding = "utf-16"
         self.root_uri = ""
         self.documents: dict[str, Document] = {}
@@ -64,17 +67,22 @@ class Session:
         self.report = report
         self._note = note
         self._engine_command = engine_command
-        self._engine: EngineClient | None = None
+        self._engine = early.engine
         self._closing: set[asyncio.Task[None]] = set()
         self._reported: set[str] = set()
+        if self._engine is not None:
+            self._engine.on_outage = self._report_outage
 
     @property
     def engine(self) -> EngineClient:
         """The engine for the current settings, started on first use."""
         if self._engine is None:
             argv = self._engine_command or engine_argv(self.settings.model)
-            self._engine = EngineClient(argv, on_outage=lambda reason: self.report("show", reason))
+            self._engine = EngineClient(argv, self._report_outage)
         return self._engine
+
+    def _report_outage(self, reason: str) -> None:
+        self.report("show", reason)
 
     def configure(self, sent: Any) -> None:
         """Put the client's options in force; what cannot be used is reported once and defaulted."""

@@ -3,6 +3,9 @@
 Why not pygls' own loop: it parses every nested object of a message as if it were a message, leaves a
 request that cannot be read without an answer, and has no moment at which to end the engine when the
 editor goes away.
+
+Importing pygls takes a quarter of a second. So the first message is read before that: the engine for the
+options in it loads its model meanwhile.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ import json
 import os
 import sys
 import threading
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from pygls.io_ import StdoutWriter
+from lsp_server.early import Early, early_start
 
-from lsp_server.server import MidwordServer
+if TYPE_CHECKING:
+    from lsp_server.server import MidwordServer
 
 MAX_BODY_BYTES = 256 * 2**20
 
@@ -39,34 +44,61 @@ class _Nowhere:
         pass
 
 
-async def serve(server: MidwordServer, reader: asyncio.StreamReader, writer: Writer) -> int:
-    """Serve one editor until `exit` or the end of its stream; then end the engine. Returns the exit code."""
+class _Out:
+    """A blocking stream; small frames to an editor that reads."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, data: bytes) -> None:
+        self._stream.write(data)
+        self._stream.flush()
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+async def serve(
+    reader: asyncio.StreamReader, writer: Writer, engine_command: Sequence[str] | None = None
+) -> int:
+    """Serve one editor until `exit` or the end of its stream; then end the engine. Returns the exit code.
+
+    `engine_command` replaces the engine's command line, for tests and development.
+    """
+    first = await _next_body(reader)
+    early = await early_start(first or b"", engine_command)
+    server = _make_server(early, engine_command)
     server.protocol.set_writer(writer)
     try:
-        while not server.exited:
-            body = await _read_body(reader)
-            if body is None:
-                break
+        body = first
+        while body is not None:
             _dispatch(server, body)
             # A handler runs to its first await before the next message is looked at: a request sees the
             # text at the moment it arrived, even if a didChange was sent in the same packet.
             await asyncio.sleep(0)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        pass
+            body = None if server.exited else await _next_body(reader)
     finally:
         server.protocol.set_writer(_Nowhere())
         await server.session.close()
     return 0 if server.protocol.was_shut_down else 1
 
 
-async def serve_stdio(server: MidwordServer) -> int:
+def _make_server(early: Early, engine_command: Sequence[str] | None) -> MidwordServer:
+    from lsp_server.rpc import quiet_logging
+    from lsp_server.server import MidwordServer
+
+    quiet_logging()
+    return MidwordServer(engine_command, early)
+
+
+async def serve_stdio(engine_command: Sequence[str] | None = None) -> int:
     """Serve the editor that started this process. Returns the exit code."""
     reader = asyncio.StreamReader()
     threading.Thread(target=_pump, args=(asyncio.get_running_loop(), reader), daemon=True).start()
-    return await serve(server, reader, StdoutWriter(sys.stdout.buffer))
+    return await serve(reader, _Out(sys.stdout.buffer), engine_command)
 
 
-async def serve_tcp(server: MidwordServer, port: int) -> int:
+async def serve_tcp(port: int, engine_command: Sequence[str] | None = None) -> int:
     """Serve the first editor that connects to 127.0.0.1:`port` (0: any free one). Returns the exit code."""
     connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
     connected = asyncio.get_running_loop().create_future()
@@ -84,7 +116,7 @@ async def serve_tcp(server: MidwordServer, port: int) -> int:
     reader, writer = await connected
     listener.close()
     try:
-        return await serve(server, reader, writer)
+        return await serve(reader, writer, engine_command)
     finally:
         writer.close()
 
@@ -99,6 +131,14 @@ def _pump(loop: asyncio.AbstractEventLoop, reader: asyncio.StreamReader) -> None
         loop.call_soon_threadsafe(reader.feed_eof)
     except RuntimeError:  # the loop has ended
         pass
+
+
+async def _next_body(reader: asyncio.StreamReader) -> bytes | None:
+    """The body of the next message; None when the editor has gone, inside a message or after one."""
+    try:
+        return await _read_body(reader)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
 
 
 async def _read_body(reader: asyncio.StreamReader) -> bytes | None:

@@ -20,8 +20,17 @@ _TUNED = "tuned.json"
 
 def models_dir() -> Path:
     """The folder with one folder per model. It need not exist."""
+    return _cache_dir() / "models"
+
+
+def tables_dir() -> Path:
+    """The folder of what was derived from vocabularies and can be derived again. It need not exist."""
+    return _cache_dir() / "tables"
+
+
+def _cache_dir() -> Path:
     home = os.environ.get("MIDWORD_HOME")
-    return (Path(home).expanduser() if home else Path(platformdirs.user_cache_dir("midword"))) / "models"
+    return Path(home).expanduser() if home else Path(platformdirs.user_cache_dir("midword"))
 
 
 def data_dir() -> Path:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
-from rich.table import Column
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
 
 Report = Callable[[str, int, int | None], None]
 """`report(step, done_bytes, total_bytes)`; total None while it is unknown."""
@@ -20,6 +21,11 @@ def silent(step: str, done_bytes: int, total_bytes: int | None) -> None:
 @contextmanager
 def bar(console: Console | None = None) -> Iterator[Report]:
     """A report that draws on stderr: a bar per step, a moving one where the total is unknown."""
+    # The engine process imports this module, draws nothing, and should be there soon.
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+    from rich.table import Column
+
     columns = (
         SpinnerColumn(finished_text=" "),
         TextColumn("{task.description}", table_column=Column(no_wrap=True)),

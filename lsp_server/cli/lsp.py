@@ -24,19 +24,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve one editor. Returns 0 if it said shutdown before it left, otherwise 1."""
-    # pygls takes over half a second to import: `midword --help` should not wait for it.
-    from lsp_server.rpc import quiet_logging
-    from lsp_server.server import MidwordServer
     from lsp_server.transport import serve_stdio, serve_tcp
 
-    quiet_logging()
     command = shlex.split(options.engine_command) if options.engine_command else None
-
-    async def serve() -> int:
-        server = MidwordServer(command)
-        return await (serve_stdio(server) if options.tcp is None else serve_tcp(server, options.tcp))
-
-    return asyncio.run(serve())
+    return asyncio.run(serve_stdio(command) if options.tcp is None else serve_tcp(options.tcp, command))
 
 
 def _port(text: str) -> int:

@@ -18,8 +18,6 @@ from typing import Any
 
 import pytest
 
-from lsp_server.rpc import quiet_logging
-from lsp_server.server import MidwordServer
 from lsp_server.transport import serve
 
 SCRIPTED_ENGINE = Path(__file__).with_name("scripted_engine.py")
@@ -205,11 +203,9 @@ def engine_log(tmp_path: Path, step_ms: float) -> EngineLog:
 @pytest.fixture
 async def client(engine_log: EngineLog) -> AsyncIterator[Client]:
     """A client connected to a server in this process, whose engine is the scripted one."""
-    quiet_logging()
     to_server, to_client = asyncio.StreamReader(), asyncio.StreamReader()
-    server = MidwordServer(engine_log.argv)
     client = Client(to_server.feed_data)
-    serving = asyncio.create_task(serve(server, to_server, _Collector(to_client)))
+    serving = asyncio.create_task(serve(to_server, _Collector(to_client), engine_log.argv))
     reading = asyncio.create_task(client.read(to_client))
     yield client
     if not serving.done():
