@@ -14,6 +14,7 @@ from engine.errors import MidwordError
 COMMANDS = {
     "lsp": "run the language server (what an editor starts)",
     "complete": "complete at one cursor of a file",
+    "explain": "how a completion comes about: covers, probabilities, the next byte; as a page too",
     "next-bytes": "the exact next-byte distribution after a text",
     "models": "pull, list, verify, tune and remove models",
     "doctor": "what is installed, how fast this machine is, what to change",

@@ -1,0 +1,129 @@
+"""One completion taken apart, for people who want to see how it came about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.backends.base import StopSignal
+from engine.completer import Completer, certificate_of
+from engine.covers import STOP, CoverState
+from engine.fim import Order
+from engine.stop import whole_length, within_lines
+from engine.tree import TokenPath
+from engine.types import Certificate, Request
+
+Spelled = tuple[bytes, ...]
+"""Tokens by their bytes."""
+
+SHOWN_FIXED_TOKENS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedCover:
+    """A way to cut the tail into tokens, the last of which may pass the cursor."""
+
+    tokens: Spelled
+    overhang: bytes
+    share: float
+    """Of P(tail)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenByte:
+    """A byte of the completion and its probability, given all that stands before it."""
+
+    byte: int
+    probability: float
+    runner_up: int
+    """The second likeliest symbol; 256 is the end of the middle."""
+    runner_up_probability: float
+    evaluations: int
+    """Times the model was asked before the byte was certain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Everything between the text and the completion."""
+
+    model: str
+    order: Order
+    fixed: Spelled
+    """The last prompt tokens before the tail; control tokens have no bytes."""
+    fixed_tokens: int
+    tail: bytes
+    settled: Spelled
+    """The tail's first tokens, on which all covers agree."""
+    contexts: int
+    covers: tuple[ExplainedCover, ...]
+    """All with positive mass, likeliest first."""
+    next_bytes: tuple[float, ...]
+    """(257,) by byte value, and the end of the middle."""
+    naive_tokens: Spelled
+    """What a tokenizer makes of the tail when it is fed as it is."""
+    naive_next: tuple[tuple[bytes, float], ...]
+    """The likeliest tokens after those."""
+    chosen: tuple[ChosenByte, ...]
+    """As far as they decide; the last one may be past what is shown."""
+    text: bytes
+    """The completion as it would be shown."""
+    certificate: Certificate
+
+
+def explain(completer: Completer, request: Request, stop: StopSignal, naive: int = 5) -> Explanation:
+    """How the completion of `request` comes about. Raises as `Completer.complete`."""
+    model = completer.model
+    prompt, state = completer.open(request, stop)
+    total = state.shares.log_total
+    naive_path = model.tokenizer.encode(prompt.tail)
+    (row,) = model.scorer.rows([prompt.fixed + naive_path], stop)
+    best = np.argsort(row)[::-1][:naive].tolist()
+    chosen = tuple(_chosen(state, request))
+    text = within_lines(bytes(c.byte for c in chosen if c.byte != STOP), request.max_lines)
+    return Explanation(
+        model=model.name,
+        order=model.template.order,
+        fixed=_spelled(completer, prompt.fixed[-SHOWN_FIXED_TOKENS:]),
+        fixed_tokens=len(prompt.fixed),
+        tail=prompt.tail,
+        settled=_spelled(completer, state.settled),
+        contexts=len(state.contexts),
+        covers=tuple(
+            ExplainedCover(_spelled(completer, c.tokens), c.overhang, float(np.exp(c.logp - total)))
+            for c in state.covers()
+        ),
+        next_bytes=tuple(state.shares.known.tolist()),
+        naive_tokens=_spelled(completer, naive_path),
+        naive_next=tuple((model.tokenizer.vocab.token_bytes[t], float(np.exp(row[t]))) for t in best),
+        chosen=chosen,
+        text=text[: whole_length(text)],
+        certificate=certificate_of(state),
+    )
+
+
+def _spelled(completer: Completer, tokens: TokenPath) -> Spelled:
+    return tuple(completer.model.tokenizer.vocab.token_bytes[token] for token in tokens)
+
+
+def _chosen(state: CoverState, request: Request) -> Sequence[ChosenByte]:
+    """Greedy decoding as `bytewise.ByteDecoder.exact` does it, with its reasons."""
+    chosen: list[ChosenByte] = []
+    text, evaluations = b"", 0
+    while within_lines(text, request.max_lines) == text:
+        asked = 0
+        while (best := state.shares.certain_best()) is None and evaluations < request.max_tokens:
+            state, asked, evaluations = state.ask(), asked + 1, evaluations + 1
+        if best is None:
+            break
+        known = state.shares.known
+        rest = known.copy()
+        rest[best] = 0.0
+        second = int(rest.argmax())
+        chosen.append(ChosenByte(best, float(known[best]), second, float(rest[second]), asked))
+        if best == STOP:
+            break
+        text += bytes([best])
+        state = state.push(best)
+    return chosen
