@@ -47,7 +47,8 @@ def _byte_level(metadata: dict[str, Any]) -> ByteLevelBPE:
     ids = {text: token for token, text in enumerate(tokens)}
     name = str(metadata.get("tokenizer.ggml.pre", "default"))
     merges = _read_merges(metadata["tokenizer.ggml.merges"], ids)
-    return ByteLevelBPE(vocab, merges, pretokenizer_for(name), ignore_merges=name in IGNORE_MERGES)
+    ignore_merges = bool(metadata.get("midword.ignore_merges", name in IGNORE_MERGES))
+    return ByteLevelBPE(vocab, merges, pretokenizer_for(name), ignore_merges=ignore_merges)
 
 
 def _sentencepiece(metadata: dict[str, Any]) -> SentencePieceBPE:
