@@ -6,7 +6,8 @@ through its shape (`shapes`), of which there are some hundred; the merges are `p
 
 Some families *ignore merges*: a word that is a token is that token, whatever BPE would make of it. This
 matters for *whole* tokens, those that no merges form: such a token is a word by itself or nothing, and what
-BPE makes of its bytes is not final, though it may go on.
+BPE makes of its bytes is not final, though it may go on. Tokens *added* for single characters (DeepSeek's)
+are of the same kind: the pretokenizer makes words of them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from engine.tokenizers.bpe import encode_symbols
 from engine.tokenizers.pairs import Merge, PairTable
 from engine.tokenizers.pretokenize import Pretokenizer
 from engine.tokenizers.utf8 import partial_length
-from engine.vocab import BoolArray, IntArray, Vocab
+from engine.vocab import BoolArray, IntArray, TokenKind, Vocab
 
 _NEVER, _IF_NO_MERGE, _ALWAYS = 0, 1, 2
 
@@ -55,10 +56,12 @@ class ByteLevelBPE:
         self._rank = {(left, right): (rank, merged) for rank, (left, right, merged) in enumerate(merges)}
         self._encode_word = lru_cache(maxsize=1 << 16)(self._bpe)
         self._pairs = self._pair_table(merges)
-        self._whole = self._whole_tokens() if ignore_merges else {}
+        self._whole = (self._whole_tokens() if ignore_merges else {}) | self._added_tokens()
         self._whole_ids = frozenset(self._whole.values())
         self._whole_in_order = sorted(self._whole)
         self._reachable_rows: BoolArray = self._pairs.reachable[vocab.order]
+        for spelled in self._added_tokens():
+            self._reachable_rows[slice(*vocab.exact_range(spelled, *vocab.prefix_range(spelled)))] = False
         self._reachable_rows[vocab.row_of[list(self._whole_ids)]] = True
         self._group_tokens()
         self._outcomes = lru_cache(maxsize=4096)(self._cut_outcomes)
@@ -78,6 +81,11 @@ class ByteLevelBPE:
         """Bytes → the token that no merges form."""
         unreachable = np.flatnonzero(~self._pairs.reachable[self.vocab.order]).tolist()
         return {self.vocab.sorted_bytes[row]: int(self.vocab.order[row]) for row in reversed(unreachable)}
+
+    def _added_tokens(self) -> dict[bytes, int]:
+        """Bytes → the token that was added for them; the pretokenizer makes words of them."""
+        added = [t for t, kind in enumerate(self.vocab.kinds) if kind == TokenKind.USER_DEFINED]
+        return {self.vocab.token_bytes[token]: token for token in added if self.vocab.token_bytes[token]}
 
     # -- encoding ---------------------------------------------------------------------------------
 
@@ -354,12 +362,13 @@ class ByteLevelBPE:
         return np.array(verdicts, dtype=np.int8)
 
     def _spells_whole(self, tokens: tuple[int, ...], ends: list[int], cuts: set[int]) -> bool:
-        """Whether a word between cuts has the bytes of a whole token, in several tokens."""
+        """Whether a word between cuts has the bytes of a whole token, in other tokens."""
         if not self._whole:
             return False
         text, places = self.vocab.decode(tokens), sorted(cuts | {0})
         return any(
-            text[start:end] in self._whole and ends.index(end) - ends.index(start) > 1
+            (whole := self._whole.get(text[start:end])) is not None
+            and tokens[ends.index(start) : ends.index(end)] != (whole,)
             for start, end in pairwise(places)
         )
 

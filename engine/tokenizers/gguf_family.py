@@ -43,12 +43,14 @@ def tokenizer_from_metadata(metadata: dict[str, Any]) -> Tokenizer:
 
 def _byte_level(metadata: dict[str, Any]) -> ByteLevelBPE:
     tokens: list[str] = metadata["tokenizer.ggml.tokens"]
-    vocab = Vocab(*_byte_level_spelling(tokens, _kinds(metadata)))
-    ids = {text: token for token, text in enumerate(tokens)}
+    spelled, kinds = _byte_level_spelling(tokens, _kinds(metadata))
+    added = "".join(tokens[t] for t, kind in enumerate(kinds) if kind == TokenKind.USER_DEFINED)
+    ids = {text: t for t, text in enumerate(tokens) if kinds[t] != TokenKind.USER_DEFINED}
     name = str(metadata.get("tokenizer.ggml.pre", "default"))
     merges = _read_merges(metadata["tokenizer.ggml.merges"], ids)
     ignore_merges = bool(metadata.get("midword.ignore_merges", name in IGNORE_MERGES))
-    return ByteLevelBPE(vocab, merges, pretokenizer_for(name), ignore_merges=ignore_merges)
+    pretokenizer = pretokenizer_for(name, added)
+    return ByteLevelBPE(Vocab(spelled, kinds), merges, pretokenizer, ignore_merges=ignore_merges)
 
 
 def _sentencepiece(metadata: dict[str, Any]) -> SentencePieceBPE:
@@ -83,15 +85,21 @@ def _sentencepiece_spelling(text: str, kind: int) -> bytes:
 
 
 def _byte_level_spelling(tokens: list[str], kinds: list[int]) -> tuple[list[bytes], list[int]]:
-    """κ of each token; control tokens, and tokens outside the alphabet, have no bytes."""
+    """κ and kind of each token; control tokens, and tokens outside the alphabet, have no bytes.
+
+    Of added tokens only single characters are text; longer ones are markup, which is not parsed out of text.
+    """
     spelled: list[bytes] = []
-    normal = int(TokenKind.NORMAL)
+    kinds = list(kinds)
     for token, kind in enumerate(kinds):
-        try:
-            spelled.append(bytes([_ALPHABET[c] for c in tokens[token]]) if kind == normal else b"")
-        except KeyError:
+        text = tokens[token]
+        if kind == TokenKind.USER_DEFINED and len(text) == 1:
+            spelled.append(text.encode("utf-8", "surrogateescape"))
+        elif kind == TokenKind.NORMAL and _ALPHABET.keys() >= set(text):
+            spelled.append(bytes([_ALPHABET[c] for c in text]))
+        else:
             spelled.append(b"")
-            kinds[token] = TokenKind.UNUSED
+            kinds[token] = TokenKind.UNUSED if kind == TokenKind.NORMAL else TokenKind.CONTROL
     return spelled, kinds
 
 

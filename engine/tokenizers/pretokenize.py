@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import accumulate
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import regex
 
 from engine.errors import ModelUnsupported
-from engine.tokenizers.expressions import EXPRESSIONS, GGUF_NAMES
+from engine.tokenizers.expressions import EXPRESSIONS, GGUF_NAMES, Expressions
 from engine.tokenizers.shapes import Shapes
 from engine.tokenizers.utf8 import partial_length
 
@@ -18,20 +19,24 @@ from engine.tokenizers.utf8 import partial_length
 class Pretokenizer:
     """Cuts text into words and reduces text to shapes. Text is str: invalid bytes are surrogates."""
 
-    def __init__(self, name: str) -> None:
-        """Raises ModelUnsupported for a name that is not in EXPRESSIONS."""
+    def __init__(self, name: str, added: str = "") -> None:
+        """`added` are characters that are words by themselves: DeepSeek's added tokens.
+
+        Raises ModelUnsupported for a name that is not in EXPRESSIONS.
+        """
         if name not in EXPRESSIONS:
             raise ModelUnsupported(
                 f"the pretokenizer {name!r} is not known to be exact here; known are {', '.join(EXPRESSIONS)}"
             )
         self.name = name
-        self._stages = [regex.compile(stage) for stage in EXPRESSIONS[name].stages]
-        self._recut = regex.compile(EXPRESSIONS[name].recut)
-        self._followers = EXPRESSIONS[name].followers
-        self._unstable_words = EXPRESSIONS[name].unstable_words
-        self._unstable_space = EXPRESSIONS[name].unstable_space
-        self._counted = regex.compile(EXPRESSIONS[name].counted or r"(?!)")
-        self.shapes = _shapes(name)
+        expressions = _with_added(EXPRESSIONS[name], added) if added else EXPRESSIONS[name]
+        self._stages = [regex.compile(stage) for stage in expressions.stages]
+        self._recut = regex.compile(expressions.recut)
+        self._followers = expressions.followers
+        self._unstable_words = expressions.unstable_words
+        self._unstable_space = expressions.unstable_space
+        self._counted = regex.compile(expressions.counted or r"(?!)")
+        self.shapes = _shapes(expressions)
 
     def split(self, text: str) -> list[str]:
         """The words of `text`; their concatenation is `text`."""
@@ -79,19 +84,28 @@ class Pretokenizer:
         return self.shapes.completions_of(text[len(text) - partial :]) if partial else ("",)
 
 
-@cache
-def _shapes(name: str) -> Shapes:
-    return Shapes(EXPRESSIONS[name])
+_shapes = cache(Shapes)
 
 
-def pretokenizer_for(gguf_name: str) -> Pretokenizer:
+def _with_added(expressions: Expressions, added: str) -> Expressions:
+    """`expressions` behind a stage that makes a word of each character in `added`."""
+    characters = f"[{regex.escape(added)}]"
+    return replace(
+        expressions,
+        stages=(characters, *expressions.stages),
+        sets=(*expressions.sets, characters),
+        counted=f"(?:{expressions.counted or '(?!)'}|{characters})",
+    )
+
+
+def pretokenizer_for(gguf_name: str, added: str = "") -> Pretokenizer:
     """The pretokenizer that GGUF metadata call `gguf_name`. Raises ModelUnsupported if it is unknown."""
     if gguf_name not in GGUF_NAMES:
         raise ModelUnsupported(
             f"the model's pretokenizer {gguf_name!r} is not supported yet, so its completions would not be"
             f" exact; supported are {', '.join(sorted(GGUF_NAMES))}"
         )
-    return Pretokenizer(GGUF_NAMES[gguf_name])
+    return Pretokenizer(GGUF_NAMES[gguf_name], added)
 
 
 def _isolate(stage: Any, piece: str) -> list[str]:

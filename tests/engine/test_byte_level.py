@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from engine.errors import InputError
 from engine.tokenizers.byte_level import ByteLevelBPE
 from engine.tokenizers.expressions import EXPRESSIONS
+from engine.vocab import TokenKind
 from tests.engine.corpus import CODE, STDLIB, TORTURE
 from tests.engine.vocabularies import Trained, trained
 
 WHOLE = "llama-3, merges ignored"
-NAMES = [*sorted(EXPRESSIONS), WHOLE]
+ADDED = "deepseek-coder, letters added"
+NAMES = [*sorted(EXPRESSIONS), WHOLE, ADDED]
 WHOLE_TOKENS = (
     b" return",
     b" xy",
@@ -34,9 +36,10 @@ CORPUS = CODE * 4 + TORTURE * 2 + STDLIB[:4000]
 
 @cache
 def vocabulary(name: str) -> Trained:
-    family, whole = ("llama-3", WHOLE_TOKENS) if name == WHOLE else (name, ())
+    family, whole = ("llama-3", WHOLE_TOKENS) if name == WHOLE else (name.split(",")[0], ())
+    added = "\u00e9\u00df" if name == ADDED else ""
     control = ("<|im_end|>", "<|endoftext|>")
-    return trained(family, CORPUS, merges=300, control=control, missing=b"\xf5\x01", whole=whole)
+    return trained(family, CORPUS, merges=300, control=control, missing=b"\xf5\x01", whole=whole, added=added)
 
 
 @pytest.fixture(params=NAMES)
@@ -143,7 +146,7 @@ def test_no_continuation_changes_stable_tokens(tokenizer: ByteLevelBPE) -> None:
 def test_special_tokens_are_never_parsed(tokenizer: ByteLevelBPE) -> None:
     path = tokenizer.encode(b"a<|im_end|>b<|endoftext|>")
     assert tokenizer.vocab.decode(path) == b"a<|im_end|>b<|endoftext|>"
-    assert not {len(tokenizer.vocab) - 1, len(tokenizer.vocab) - 2} & set(path)
+    assert not {t for t, kind in enumerate(tokenizer.vocab.kinds) if kind == TokenKind.CONTROL} & set(path)
 
 
 def test_the_canonical_path_is_always_in_the_tree(tokenizer: ByteLevelBPE) -> None:
@@ -173,3 +176,13 @@ def test_a_whole_token_is_a_word_or_nothing() -> None:
     pieces = vocabulary("llama-3").tokenizer.encode(b" xy")
     assert len(pieces) > 1 and not tokenizer.is_final(pieces) and tokenizer.is_canonical(pieces)
     assert tokenizer.encodings(b" xy")[0] == (whole[b" xy"],) and pieces in tokenizer.encodings(b" xy")
+
+
+def test_an_added_letter_is_a_word() -> None:
+    tokenizer = vocabulary(ADDED).tokenizer
+    added = {tokenizer.vocab.decode([t]): t for t in tokenizer._whole_ids}
+    assert set(added) == {"\u00e9".encode(), "\u00df".encode()}
+    path = tokenizer.encode("na\u00e9\u00e9ve".encode())
+    assert path.count(added["\u00e9".encode()]) == 2
+    for text, token in added.items():
+        assert tokenizer.encodings(text) == [(token,)]

@@ -64,12 +64,14 @@ def trained(
     control: tuple[str, ...] = (),
     missing: bytes = b"",
     whole: tuple[bytes, ...] = (),
+    added: str = "",
 ) -> Trained:
     """A tokenizer trained on `corpus`; it cannot express the bytes in `missing`.
 
-    `whole` tokens are formed by no merge: they stand for words where merges are ignored.
+    `whole` tokens are formed by no merge: they stand for words where merges are ignored. Each character of
+    `added` has a token that was added for it.
     """
-    cut = Pretokenizer(pretokenizer)
+    cut = Pretokenizer(pretokenizer, added)
     text = corpus.decode("utf-8", "surrogateescape")
     words = Counter(word.encode("utf-8", "surrogateescape") for word in cut.split(text))
     pairs = train_merges(words, merges)
@@ -77,7 +79,8 @@ def trained(
     texts = list(dict.fromkeys([*singles, *(left + right for left, right in pairs), *whole]))
     number = {text: token for token, text in enumerate(texts)}
     kinds = [TokenKind.NORMAL] * len(texts) + [TokenKind.CONTROL] * len(control)
-    vocab = Vocab([*texts, *(b"" for _ in control)], kinds)
+    kinds += [TokenKind.USER_DEFINED] * len(added)
+    vocab = Vocab([*texts, *(b"" for _ in control), *map(str.encode, added)], kinds)
     ids = [(number[left], number[right], number[left + right]) for left, right in pairs]
     tokenizer = ByteLevelBPE(vocab, ids, cut, ignore_merges=bool(whole))
     return Trained(tokenizer, texts, pairs, control)
