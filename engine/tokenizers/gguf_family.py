@@ -48,7 +48,7 @@ def _byte_level(metadata: dict[str, Any]) -> ByteLevelBPE:
     ids = {text: t for t, text in enumerate(tokens) if kinds[t] != TokenKind.USER_DEFINED}
     name = str(metadata.get("tokenizer.ggml.pre", "default"))
     merges = _read_merges(metadata["tokenizer.ggml.merges"], ids)
-    ignore_merges = bool(metadata.get("midword.ignore_merges", name in IGNORE_MERGES))
+    ignore_merges = bool(metadata.get("tokenizer.ggml.ignore_merges", name in IGNORE_MERGES))
     pretokenizer = pretokenizer_for(name, added)
     return ByteLevelBPE(Vocab(spelled, kinds), merges, pretokenizer, ignore_merges=ignore_merges)
 

@@ -117,7 +117,7 @@ def _bytes(
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": _PRETOKENIZERS[stages],
         "tokenizer.ggml.token_type": kinds,
-        "midword.ignore_merges": ignore_merges,
+        "tokenizer.ggml.ignore_merges": ignore_merges,
     }
 
 
