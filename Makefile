@@ -2,7 +2,7 @@
 #   make demo   complete in the middle of names of a real file, with the default model
 #   make test   everything the project checks
 .NOTPARALLEL:
-.PHONY: help demo test check clean test-long bench-cursors bench-noise bench-genlm
+.PHONY: help demo test check clean test-long bench-cursors bench-noise bench-genlm bench-replay bench-peers bench-start
 BIN := .venv/bin
 
 help:
@@ -49,3 +49,22 @@ bench-genlm:
 	@.venv-peers/bin/pip install -q "genlm-bytes==0.2.0" "gguf>=0.17"
 	@$(BIN)/midword models pull smollm2-135m:f32
 	$(BIN)/python -m bench.genlm --peer-python .venv-peers/bin/python
+
+# What a user sees: keystrokes replayed against the real server; results in build/.
+bench-replay:
+	@scripts/setup test
+	@mkdir -p build
+	$(BIN)/midword bench replay --html build/replay.html
+
+bench-start:
+	@scripts/setup run
+	$(BIN)/midword bench start
+
+# The same keystrokes beside llama.cpp's server (xllamacpp, in an environment of its own) and beside plain tokens.
+bench-peers:
+	@scripts/setup test
+	@test -x .venv-peers/bin/python || python3 -m venv .venv-peers
+	@.venv-peers/bin/pip install -q "xllamacpp==2026.10.11549"
+	@mkdir -p build
+	$(BIN)/midword bench replay --patient --no-accept --keys 120 --max-tokens 16 --max-lines 100 \
+	    --peer midword --peer fim --peer naive --peer llama-server --html build/peers.html

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from engine.errors import Cancelled
 from engine.model import Model
 from engine.types import Usage
 
@@ -17,6 +20,7 @@ class Bill:
         self._evaluations, self._tokens = self._counts()
         self._prompt_tokens = self._prompt_tokens_evaluated = 0
         self._prompt_ms = 0.0
+        self._prompt_is_done = False
 
     def _counts(self) -> tuple[int, int]:
         return sum(b.evaluations for b in self._backends), sum(b.tokens_evaluated for b in self._backends)
@@ -27,13 +31,25 @@ class Bill:
         if scored:
             self._prompt_tokens_evaluated = self._counts()[1] - self._tokens
         self._prompt_ms = self._elapsed_ms()
+        self._prompt_is_done = True
+
+    @contextmanager
+    def on_cancel(self) -> Iterator[None]:
+        """Cancelled errors that pass tell what was spent."""
+        try:
+            yield
+        except Cancelled as error:
+            error.usage = self.usage()
+            raise
 
     def _elapsed_ms(self) -> float:
         return (time.perf_counter() - self._started) * 1000
 
     def usage(self) -> Usage:
-        """The sums over all models, up to now."""
+        """The sums over all models, up to now. Before `prompt_done` everything is the prompt's."""
         evaluations, tokens = self._counts()
+        if not self._prompt_is_done:
+            self._prompt_tokens_evaluated = tokens - self._tokens
         return Usage(
             prompt_tokens=self._prompt_tokens,
             prompt_tokens_evaluated=self._prompt_tokens_evaluated,

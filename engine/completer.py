@@ -50,9 +50,10 @@ class Completer:
         prompt = self._prompt(request.prefix, request.suffix, request.max_tokens)
         space = self._space(stop)
         decoder = Decoder(space, limits_of(request, stop), on_text)
-        state = space.open(prompt.fixed, prompt.tail) if _is_exact(request) else None
-        bill.prompt_done(self.prompt_tokens(prompt), scored=state is not None)
-        completions = self._decode(request, decoder, prompt, state)
+        with bill.on_cancel():
+            state = space.open(prompt.fixed, prompt.tail) if _is_exact(request) else None
+            bill.prompt_done(self.prompt_tokens(prompt), scored=state is not None)
+            completions = self._decode(request, decoder, prompt, state)
         return Result(
             completions=tuple(completion for completion in completions if completion.text),
             certificate=certificate_of(state) if state else None,
@@ -72,7 +73,8 @@ class Completer:
         """
         validate(request)
         bill = Bill(self.model)
-        prompt, _ = self.open(request, stop)
+        with bill.on_cancel():
+            prompt, _ = self.open(request, stop)
         bill.prompt_done(self.prompt_tokens(prompt))
         return bill.usage()
 

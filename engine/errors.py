@@ -15,6 +15,13 @@
 Programmer errors (broken invariants) are ordinary ValueError / AssertionError and are not caught.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.types import Usage
+
 
 class MidwordError(Exception):
     """Base of all errors that are reported to the user as one sentence."""
@@ -63,6 +70,9 @@ class EngineDied(MidwordError):
 
 class Cancelled(MidwordError):
     """The caller withdrew the request, or a newer one superseded it."""
+
+    usage: Usage | None = None
+    """What had been spent on it, if anything was done."""
 
 
 _BY_CODE: dict[str, type[MidwordError]] = {

@@ -18,9 +18,8 @@ from typing import Any, BinaryIO
 
 from engine import __version__
 from engine.backends.base import StopSignal
-from engine.bill import Bill
 from engine.completer import Completer
-from engine.errors import BackendError, InputError, MidwordError, ProtocolError
+from engine.errors import BackendError, Cancelled, InputError, MidwordError, ProtocolError
 from engine.model import Model
 from engine.protocol import VERSION, Message, pack, read_message, request_from_wire, result_to_wire
 
@@ -130,7 +129,6 @@ class Service:
     def _answer(self, work: _Work) -> None:
         """Exactly one result or error for one request."""
         number, operation, signal = work.number, work.operation, work.signal
-        bill = Bill(self._completer.model) if self._completer else None
         try:
             if self._load_error:
                 raise self._load_error
@@ -138,7 +136,7 @@ class Service:
             assert self._completer is not None
             self._reply(number, "result", _OPERATIONS[operation](self, number, work.params, signal))
         except MidwordError as error:
-            self._fail(number, error, bill)
+            self._fail(number, error)
         except Exception as error:
             # The trace names our code, never the user's text.
             traceback.print_tb(error.__traceback__)
@@ -181,9 +179,10 @@ class Service:
 
     # -- writing ----------------------------------------------------------------------------------
 
-    def _fail(self, number: int, error: MidwordError, bill: Bill | None = None) -> None:
+    def _fail(self, number: int, error: MidwordError) -> None:
+        usage = error.usage if isinstance(error, Cancelled) else None
         answer = {"id": number, "event": "error", "code": error.code, "message": str(error)}
-        self._write(answer | {"usage": dataclasses.asdict(bill.usage()) if bill else None})
+        self._write(answer | {"usage": dataclasses.asdict(usage) if usage else None})
 
     def _reply(self, number: int, event: str, data: Message) -> None:
         self._write({"id": number, "event": event, "data": data})

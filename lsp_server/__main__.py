@@ -17,6 +17,7 @@ COMMANDS = {
     "explain": "how a completion comes about: covers, probabilities, the next byte; as a page too",
     "next-bytes": "the exact next-byte distribution after a text",
     "models": "pull, list, verify, tune and remove models",
+    "bench": "measure what a user would see",
     "doctor": "what is installed, how fast this machine is, what to change",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+from collections.abc import Callable
 
 from engine.errors import MidwordError
 from engine.types import Request, Result
@@ -63,11 +64,9 @@ def warm(session: Session, snapshot: Snapshot) -> None:
 
 
 async def _widen(session: Session, place: Place, path: str) -> None:
-    number = session.scheduler.new_number()
+    on_end = _noted(session, session.scheduler.new_number(), "warm")
     with contextlib.suppress(MidwordError):  # a request will meet the same error and report it
-        if await session.engine.warm(
-            place.prefix, place.suffix, path, lambda end: session.note_work(number, "warm", end)
-        ):
+        if await session.engine.warm(place.prefix, place.suffix, path, on_end):
             session.residence.evaluated(place)
 
 
@@ -103,13 +102,17 @@ async def _find_others(session: Session, place: Place, path: str) -> None:
 
 
 async def _ask(session: Session, flight: Flight, request: Request, purpose: str) -> Answer:
-    def ended(end: End) -> None:
-        session.note_work(flight.number, purpose, end)
-
-    result = await session.engine.complete(request, flight.hear, ended)
+    on_end = _noted(session, flight.number, purpose)
+    result = await session.engine.complete(request, flight.hear, on_end)
     answer = _answer(request, result, flight.number)
     session.suggestions.known.remember(flight.place, answer)
     return answer
+
+
+def _noted(session: Session, number: int, purpose: str) -> Callable[[End], None]:
+    """Notes the start of a piece of the engine's work, and when called its end."""
+    session.note("start", number=number, purpose=purpose)
+    return lambda end: session.note("end", number=number, **dataclasses.asdict(end))
 
 
 def _answer(request: Request, result: Result, number: int) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from engine.types import Request
+from engine.types import Method, Request
 from lsp_server.power import PowerSaving
 
 
@@ -27,6 +27,8 @@ class Settings:
     """Whether the engine works on what the user will probably ask for next, while nothing else is to do."""
     power_saving: PowerSaving = "auto"
     """When only what is asked for by hand is done."""
+    method: Method = "exact"
+    """How the engine decodes; all but exact are for comparison."""
     report_usage: bool = False
     """Whether the client gets `midword/usage` notifications."""
 
@@ -40,6 +42,7 @@ class Settings:
             max_lines=self.max_lines,
             alternatives=self.alternatives,
             deadline_ms=float(self.deadline_ms),
+            method=self.method,
         )
 
 
@@ -53,6 +56,7 @@ _NAMES = {
     "debounceMs": "debounce_ms",
     "workAhead": "work_ahead",
     "powerSaving": "power_saving",
+    "method": "method",
     "reportUsage": "report_usage",
 }
 _LIMITS = {
@@ -62,7 +66,7 @@ _LIMITS = {
     "deadlineMs": (50, 60_000),
     "debounceMs": (-1, 5_000),
 }
-_CHOICES: dict[str, tuple[str, ...]] = {"powerSaving": get_args(PowerSaving)}
+_CHOICES: dict[str, tuple[str, ...]] = {"powerSaving": get_args(PowerSaving), "method": get_args(Method)}
 
 
 def parse(sent: Any) -> tuple[Settings, list[str]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Literal
 
 from engine.errors import Cancelled, EngineDied, MidwordError
 from engine.stop import within_lines
 from lsp_server.asking import plan_ahead, question, warm
 from lsp_server.documents import Position
-from lsp_server.flight import Diverged, Flight
+from lsp_server.flight import Diverged
 from lsp_server.known_texts import Answer
 from lsp_server.postprocess import shown_text
 from lsp_server.session import Session, Snapshot
@@ -17,6 +18,8 @@ from lsp_server.session import Session, Snapshot
 LIMIT_MARGIN_MS = 2000
 """How long the engine may be late before its answer is given up. It keeps its own deadline."""
 NOTHING = Answer(())
+Source = Literal["known", "joined", "asked", "nothing"]
+"""Where an answer comes from: kept, a flight under way, a flight of its own, nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,10 @@ async def complete(session: Session, uri: str, position: Position, *, by_hand: b
         return []
     with session.scheduler.request(uri):
         snapshot = session.snapshot(uri, position)
-        answer = await _answer(session, snapshot)
+        answer, source = await _answer(session, snapshot)
         snapshot, answer = _now(session, snapshot, answer)
     texts = _texts(session, snapshot, answer)
+    session.note("answer", number=answer.source, source=source, shown=bool(texts))
     plan_ahead(session, snapshot, answer, texts[0] if texts else b"")
     return [Item(session.suggestions.show(), text.decode(), snapshot.position) for text in texts]
 
@@ -58,35 +62,34 @@ def opened(session: Session, uri: str) -> None:
             warm(session, snapshot)
 
 
-async def _answer(session: Session, snapshot: Snapshot) -> Answer:
+async def _answer(session: Session, snapshot: Snapshot) -> tuple[Answer, Source]:
     """What is known to follow, or what the engine says; nothing, with a report, if it cannot answer."""
     known = session.suggestions.known.lookup(snapshot.place)
     if known is not None:
-        session.note_answer(snapshot, "known", known.source)
-        return known
+        return known, "known"
     limit_ms = session.settings.deadline_ms + LIMIT_MARGIN_MS
     try:
         async with asyncio.timeout(limit_ms / 1000):
             return await _from_engine(session, snapshot)
     except (EngineDied, Cancelled, Diverged):
-        return NOTHING  # a death is reported by the engine client
+        return NOTHING, "nothing"  # a death is reported by the engine client
     except TimeoutError:
         session.report_once(f"no completion within {limit_ms} ms; a smaller model answers sooner")
     except MidwordError as error:
         session.report_once(str(error))
-    return NOTHING
+    return NOTHING, "nothing"
 
 
-async def _from_engine(session: Session, snapshot: Snapshot) -> Answer:
+async def _from_engine(session: Session, snapshot: Snapshot) -> tuple[Answer, Source]:
     """Wait for the flight that is saying it already, otherwise for one of our own.
 
     Raises Diverged if the text moves on, and the engine's own MidwordError.
     """
-    place = snapshot.place
+    place, max_lines = snapshot.place, session.settings.max_lines
     flight = session.scheduler.flight_to(place)
     if flight is not None:
         try:
-            return await _wait_for(session, snapshot, flight, "joined")
+            return await flight.answer_at(place, max_lines), "joined"
         except Diverged:
             if session.documents[place.uri].version != snapshot.version:
                 raise
@@ -94,13 +97,7 @@ async def _from_engine(session: Session, snapshot: Snapshot) -> Answer:
     if wait_s := session.pace.wait_s() if fixed_ms < 0 else fixed_ms / 1000:
         await asyncio.sleep(wait_s)
     flight = session.scheduler.start(place, question(session, snapshot))
-    return await _wait_for(session, snapshot, flight, "asked")
-
-
-async def _wait_for(session: Session, snapshot: Snapshot, flight: Flight, source: str) -> Answer:
-    answer = await flight.answer_at(snapshot.place, session.settings.max_lines)
-    session.note_answer(snapshot, source, flight.number)
-    return answer
+    return await flight.answer_at(place, max_lines), "asked"
 
 
 def _now(session: Session, snapshot: Snapshot, answer: Answer) -> tuple[Snapshot, Answer]:

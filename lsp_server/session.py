@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from engine.errors import InputError
 from lsp_server.ahead import Ahead
 from lsp_server.documents import Document, Edit, Position
 from lsp_server.early import Early
-from lsp_server.engine_client import End, EngineClient, engine_argv
+from lsp_server.engine_client import EngineClient, engine_argv
 from lsp_server.options import parse
 from lsp_server.pace import Pace
 from lsp_server.positions import Encoding
@@ -174,17 +173,10 @@ class Session:
         """Whether the engine may be asked for what nobody has asked for yet."""
         return self.settings.enabled and self.settings.work_ahead and not self.should_save_power
 
-    def note_work(self, number: int, purpose: str, end: End) -> None:
-        """A piece of the engine's work has ended."""
+    def note(self, kind: str, **counts: Any) -> None:
+        """Tell a client that asked for it what happened: numbers and fixed words, never text."""
         if self.settings.report_usage:
-            self._note({"kind": "work", "number": number, "purpose": purpose, **dataclasses.asdict(end)})
-
-    def note_answer(self, snapshot: Snapshot, source: str, number: int) -> None:
-        """A request was answered from `source`, thanks to the work `number`."""
-        if self.settings.report_usage:
-            place = {"version": snapshot.version, "line": snapshot.position.line}
-            place["character"] = snapshot.position.column
-            self._note({"kind": "answer", "uri": snapshot.uri, "source": source, "number": number, **place})
+            self._note({"kind": kind, **counts})
 
     async def close(self) -> None:
         """Cancel all work and end the engine process."""

@@ -51,11 +51,13 @@ async def test_nothing_runs_at_rest_with_a_model(start_process: Any, wait_until:
     assert await client.texts(4, 9)
 
     def done() -> bool:
-        return any(note["params"].get("purpose") == "others" for note in client.notifications)
+        kinds = [note["params"]["kind"] for note in client.notifications]
+        purposes = [note["params"].get("purpose") for note in client.notifications]
+        return "others" in purposes and kinds.count("start") == kinds.count("end")
 
     await wait_until(done, "the work ahead is done", timeout_s=30)
     await asyncio.sleep(0.5)
     pids = [process.pid, *children(process.pid)]
     assert len(pids) == 2
     assert await at_rest(pids) <= 1
-    assert {note["kind"] for note in client.usage()} == {"work", "answer"}
+    assert {note["kind"] for note in client.usage()} == {"start", "end", "answer"}

@@ -1,0 +1,1 @@
+"""Keystrokes as people make them, replayed against a completion server and measured."""
