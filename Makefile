@@ -2,7 +2,7 @@
 #   make demo   complete in the middle of names of a real file, with the default model
 #   make test   everything the project checks
 .NOTPARALLEL:
-.PHONY: help demo test check clean test-long bench-cursors bench-noise bench-genlm bench-replay bench-peers bench-start
+.PHONY: help demo test test-vscode check clean test-long bench-cursors bench-noise bench-genlm bench-replay bench-peers bench-start
 BIN := .venv/bin
 
 help:
@@ -19,6 +19,13 @@ test:
 	$(BIN)/mypy
 	MYPYPATH=scripts $(BIN)/mypy scripts/*.py
 	$(BIN)/pytest -m "not long" tests tests/e2e --engine real
+	@$(MAKE) test-vscode
+
+# The VS Code extension: types, style, units, the package.
+test-vscode:
+	@scripts/setup test
+	@node editors/vscode/test/setup.mjs
+	cd editors/vscode && npm test && npm run package
 
 check:
 	@scripts/setup test

@@ -20,19 +20,26 @@ def silent(step: str, done_bytes: int, total_bytes: int | None) -> None:
 
 @contextmanager
 def bar(console: Console | None = None) -> Iterator[Report]:
-    """A report that draws on stderr: a bar per step, a moving one where the total is unknown."""
+    """A report that draws on stderr: a bar per step, a moving one where the total is unknown.
+
+    Where stderr is no terminal, a line per step and per hundredth of it, for programs that show progress.
+    """
     # The engine process imports this module, draws nothing, and should be there soon.
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
     from rich.table import Column
 
+    console = console or Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(console)
+        return
     columns = (
         SpinnerColumn(finished_text=" "),
         TextColumn("{task.description}", table_column=Column(no_wrap=True)),
         BarColumn(bar_width=30),
         TextColumn("{task.fields[amount]}"),
     )
-    with Progress(*columns, console=console or Console(stderr=True)) as progress:
+    with Progress(*columns, console=console) as progress:
         tasks: dict[str, TaskID] = {}
 
         def finish() -> None:
@@ -48,6 +55,20 @@ def bar(console: Console | None = None) -> Iterator[Report]:
 
         yield report
         finish()
+
+
+def _lines(console: Console) -> Report:
+    last: tuple[str, int] | None = None
+
+    def report(step: str, done_bytes: int, total_bytes: int | None) -> None:
+        nonlocal last
+        now = (step, 100 * done_bytes // total_bytes if total_bytes else 0)
+        if now != last:
+            last = now
+            amount = _amount(done_bytes, total_bytes)
+            console.print(f"{step}: {amount}" if amount else step, markup=False, soft_wrap=True)
+
+    return report
 
 
 def _amount(done_bytes: int, total_bytes: int | None) -> str:
