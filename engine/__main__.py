@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from engine.model import DEFAULT_CONTEXT_TOKENS, DEFAULT_KV_BUDGET_MB, Model, load_model
+from engine.models.progress import Report
 from engine.service import Service
 
 
@@ -34,12 +35,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     frames_out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    def load() -> Model:
+    def load(report: Report) -> Model:
         return load_model(
             options.model,
             kv=options.kv,
             context_length=options.context,
             kv_budget_mb=options.kv_budget_mb,
+            progress=report,
         )
 
     status = Service(sys.stdin.buffer, frames_out, load, {"kv": options.kv}).run()

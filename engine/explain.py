@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -101,6 +102,17 @@ def explain(completer: Completer, request: Request, stop: StopSignal, naive: int
         text=text[: whole_length(text)],
         certificate=certificate_of(state),
     )
+
+
+def explanation_from_wire(data: dict[str, Any]) -> Explanation:
+    """The Explanation that was sent as plain maps and lists."""
+    spelled = {name: tuple(data[name]) for name in ("fixed", "settled", "naive_tokens", "next_bytes")}
+    covers = tuple(ExplainedCover(tuple(c["tokens"]), c["overhang"], c["share"]) for c in data["covers"])
+    naive_next = tuple((token, p) for token, p in data["naive_next"])
+    chosen = tuple(ChosenByte(**c) for c in data["chosen"])
+    certificate = Certificate(**data["certificate"])
+    nested = {"covers": covers, "naive_next": naive_next, "chosen": chosen, "certificate": certificate}
+    return Explanation(**{**data, **spelled, **nested})
 
 
 def _spelled(completer: Completer, tokens: TokenPath) -> Spelled:

@@ -5,7 +5,8 @@ A frame is a 4-byte big-endian length and that many bytes of msgpack. Requests c
     {"v": 1, "id": 7, "op": "complete", "params": {…Request…}}   answered by partials, then one result
     {"v": 1, "id": 8, "op": "cancel", "params": {"target": 7}}   no answer of its own
     {"v": 1, "id": 9, "op": "warm", "params": {"prefix": b"…", "suffix": b"…", "path": "…"}}
-    {"v": 1, "id": 10, "op": "next_bytes" | "info" | "health" | "shutdown", "params": {…}}
+    {"v": 1, "id": 10, "op": "explain", "params": {…Request…}}   answered by one result, an Explanation
+    {"v": 1, "id": 11, "op": "next_bytes" | "info" | "health" | "shutdown", "params": {…}}
 
 `warm` makes a cursor's prompt resident without decoding, so that a completion there starts at once. It
 yields to everything else: the next message that asks something of the model ends every warm-up before
@@ -18,6 +19,10 @@ Answers carry the id they belong to and one of three events:
     {"id": 7, "event": "error",   "code": "Cancelled", "message": "…", "usage": {…Usage…} or null}
 
 Exactly one `result` or `error` ends each request. The protocol is stateless apart from caches.
+
+While the model is fetched or made, the engine tells how far it is. That belongs to no request:
+
+    {"id": 0, "event": "progress", "data": {"step": "…", "done_bytes": 12, "total_bytes": 98 or null}}
 """
 
 from __future__ import annotations

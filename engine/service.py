@@ -12,6 +12,7 @@ import itertools
 import os
 import queue
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -20,8 +21,12 @@ from engine import __version__
 from engine.backends.base import StopSignal
 from engine.completer import Completer
 from engine.errors import BackendError, Cancelled, InputError, MidwordError, ProtocolError
+from engine.explain import explain
 from engine.model import Model
+from engine.models.progress import Report
 from engine.protocol import VERSION, Message, pack, read_message, request_from_wire, result_to_wire
+
+PROGRESS_PER_S = 5
 
 
 @dataclasses.dataclass(order=True, slots=True)
@@ -44,9 +49,10 @@ class Service:
     """Answers messages from `incoming` on `outgoing` with one model."""
 
     def __init__(
-        self, incoming: BinaryIO, outgoing: BinaryIO, load: Callable[[], Model], options: Message
+        self, incoming: BinaryIO, outgoing: BinaryIO, load: Callable[[Report], Model], options: Message
     ) -> None:
-        """`load` opens the model, in the working thread; `options` is what `info` tells about it."""
+        """`load` opens the model, in the working thread, and tells how far it is; `options` is what `info`
+        tells about it."""
         self._incoming, self._outgoing = incoming, outgoing
         self._load, self._options = load, options
         self._write_lock = threading.Lock()
@@ -118,7 +124,7 @@ class Service:
 
     def _work(self) -> None:
         try:
-            self._completer = Completer(self._load())
+            self._completer = Completer(self._load(self._report()))
         except MidwordError as error:
             self._load_error = error
         except Exception as error:
@@ -164,6 +170,10 @@ class Service:
         found = self._completer.next_bytes(params.get("prefix", b""), params.get("suffix", b""), law, signal)
         return dataclasses.asdict(found)
 
+    def _explain(self, number: int, params: Message, signal: StopSignal) -> Message:
+        assert self._completer is not None
+        return dataclasses.asdict(explain(self._completer, request_from_wire(params), signal))
+
     def _info(self, number: int, params: Message, signal: StopSignal) -> Message:
         assert self._completer is not None
         model = self._completer.model
@@ -176,6 +186,20 @@ class Service:
             "process": os.getpid(),
             **self._options,
         }
+
+    def _report(self) -> Report:
+        """Sends progress, at most `PROGRESS_PER_S` times a second and step, and always the end of a step."""
+        last: tuple[str, float] = "", 0.0
+
+        def report(step: str, done_bytes: int, total_bytes: int | None) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if step == last[0] and done_bytes != total_bytes and now - last[1] < 1 / PROGRESS_PER_S:
+                return
+            last = step, now
+            self._reply(0, "progress", {"step": step, "done_bytes": done_bytes, "total_bytes": total_bytes})
+
+        return report
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -196,6 +220,7 @@ class Service:
 _OPERATIONS: dict[str, Callable[[Service, int, Message, StopSignal], Message]] = {
     "complete": Service._complete,
     "warm": Service._warm,
+    "explain": Service._explain,
     "next_bytes": Service._next_bytes,
     "info": Service._info,
 }

@@ -20,6 +20,7 @@ from typing import Literal
 from engine.errors import Cancelled, EngineDied, ProtocolError, from_code
 from engine.protocol import HEADER, VERSION, Message, body_length, pack, result_from_wire, unpack
 from engine.types import Request, Result
+from lsp_server.engine_state import EngineState
 
 BACKOFF_S = (0.1, 10.0)
 PATIENCE = 5
@@ -104,6 +105,9 @@ class EngineClient:
         """`on_outage` gets one sentence per outage; `backoff_s` is the first and the longest wait."""
         self._argv = list(argv)
         self.on_outage = on_outage
+        self.state = EngineState("starting")
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when `state` is another one."""
         self._first_wait_s, self._longest_wait_s = backoff_s
         self._ids = itertools.count(1)
         self._pending: dict[int, _Pending] = {}
@@ -112,6 +116,7 @@ class EngineClient:
         self._running = asyncio.Event()
         self._wanted = asyncio.Event()
         self._failures = 0
+        self._lives = 0
         self._last_words = ""
         self._closed = False
 
@@ -155,7 +160,7 @@ class EngineClient:
         return True
 
     async def ask(
-        self, op: Literal["next_bytes", "info", "health"], params: Message | None = None
+        self, op: Literal["next_bytes", "info", "health", "explain"], params: Message | None = None
     ) -> Message:
         """The answer to one of the plain operations. Raises as `complete` does."""
         return await self._call(op, params or {})
@@ -217,6 +222,7 @@ class EngineClient:
             self._fail_pending(reason)
             if self._closed:
                 return
+            self._become(EngineState("down", sentence=reason, restarts=self.state.restarts))
             if self._failures == 0:
                 self.on_outage(f"{reason}; it is being restarted")
             self._failures += 1
@@ -241,6 +247,9 @@ class EngineClient:
         stderr = asyncio.create_task(self._drain(process))
         self._running.set()
         self._wanted.clear()
+        self._lives += 1
+        self._become(EngineState("loading", restarts=self._lives - 1))
+        self._inquire()
         try:
             await self._read_answers(process)
             async with asyncio.timeout(GRACE_S):
@@ -256,6 +265,27 @@ class EngineClient:
             await _reap(process)
             stderr.cancel()
 
+    def _inquire(self) -> None:
+        """Ask which model it is: the answer comes when the model is there, or cannot be had.
+
+        It is no sign that the outage is over: an engine that dies of every request answers this too.
+        """
+        pending = _Pending(None, None)
+        self._pending[self._send("info", {})] = pending
+        pending.answer.add_done_callback(self._opened)
+
+    def _opened(self, answer: asyncio.Future[Message]) -> None:
+        error = answer.exception()
+        if error is None:
+            self._become(EngineState("ready", str(answer.result()["model"]), restarts=self.state.restarts))
+        elif not isinstance(error, EngineDied):
+            self._become(EngineState("failed", sentence=str(error), restarts=self.state.restarts))
+
+    def _become(self, state: EngineState) -> None:
+        if state != self.state and not self._closed:
+            self.state = state
+            self.on_change()
+
     async def _read_answers(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -265,9 +295,11 @@ class EngineClient:
 
     def _dispatch(self, message: Message) -> None:
         pending = self._pending.get(message.get("id", -1))
-        if pending is None:  # the answer to a shutdown
-            return
         try:
+            if message.get("event") == "progress":
+                self._become(self.state.at(**message["data"]))
+            if pending is None:  # the answer to a shutdown
+                return
             if pending.settle(message):
                 del self._pending[message["id"]]
         except (KeyError, TypeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from engine.covers import STOP
@@ -32,8 +33,10 @@ ul.tree { padding-left: 0; border: 0; }
 """
 
 
-def explanation_page(found: Explanation, place: str, prefix: bytes, suffix: bytes) -> str:
-    """The whole document; `prefix` and `suffix` are the file's bytes around the cursor."""
+def explanation_page(
+    found: Explanation, place: str, prefix: bytes, suffix: bytes, more: Sequence[Section] = ()
+) -> str:
+    """The whole document; `prefix` and `suffix` are the file's bytes around the cursor, `more` comes last."""
     sections = [
         Section("The cursor", _source(found, prefix, suffix)),
         Section("What a token model would be fed", _naive(found)),
@@ -41,6 +44,7 @@ def explanation_page(found: Explanation, place: str, prefix: bytes, suffix: byte
         Section("The next byte", _next_bytes(found)),
         Section("The completion, byte by byte", _steps(found.chosen)),
         Section("Certificate", _certificate(found)),
+        *more,
     ]
     lead = f"How midword completes at {place}, with {found.model}. This page loads nothing from elsewhere."
     return page(f"Why “{shown(found.text)}”?", lead, sections, _STYLE)

@@ -31,6 +31,8 @@ class Settings:
     """How the engine decodes; all but exact are for comparison."""
     report_usage: bool = False
     """Whether the client gets `midword/usage` notifications."""
+    report_status: bool = False
+    """Whether the client gets `didChangeStatus` notifications."""
 
     def request(self, prefix: bytes, suffix: bytes, path: str) -> Request:
         """The engine's request for a cursor between `prefix` and `suffix`."""
@@ -58,6 +60,7 @@ _NAMES = {
     "powerSaving": "power_saving",
     "method": "method",
     "reportUsage": "report_usage",
+    "reportStatus": "report_status",
 }
 _LIMITS = {
     "maxTokens": (1, 1024),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,7 @@ from lsp_server.documents import Position
 from lsp_server.flight import Diverged
 from lsp_server.known_texts import Answer
 from lsp_server.postprocess import shown_text
+from lsp_server.reasons import ENGINE_DOWN, MOVED_ON, NOT_OPEN, NOTHING_NEW, NOTHING_TO_ADD, Reason
 from lsp_server.session import Session, Snapshot
 
 LIMIT_MARGIN_MS = 2000
@@ -31,23 +33,42 @@ class Item:
     position: Position
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An answer, where it comes from, and why it is none if it is none."""
+
+    answer: Answer
+    source: Source
+    reason: Reason | None = None
+
+    @property
+    def why_nothing(self) -> Reason:
+        """The reason if nothing of it is shown."""
+        return self.reason or (NOTHING_NEW if self.answer.texts else NOTHING_TO_ADD)
+
+
 async def complete(session: Session, uri: str, position: Position, *, by_hand: bool = False) -> list[Item]:
     """What to show at `position`, best first; empty when there is nothing to say.
 
     `by_hand`: the user pressed a key for it. Raises InputError for a position outside the document,
     CancelledError when superseded or cancelled.
     """
-    document = session.documents.get(uri)
-    if not session.settings.enabled or (document is not None and document.broken):
+    session.attend(uri)
+    reason = session.silence(uri, by_hand=by_hand)
+    if reason is not None and reason is not NOT_OPEN:
         return []
-    if session.should_save_power and not by_hand:
-        return []
-    with session.scheduler.request(uri):
-        snapshot = session.snapshot(uri, position)
-        answer, source = await _answer(session, snapshot)
-        snapshot, answer = _now(session, snapshot, answer)
+    try:
+        with session.scheduler.request(uri):
+            session.on_change()
+            snapshot = session.snapshot(uri, position)
+            found = await _find(session, snapshot)
+            snapshot, found = _now(session, snapshot, found)
+    finally:
+        session.on_change()
+    answer = found.answer
     texts = _texts(session, snapshot, answer)
-    session.note("answer", number=answer.source, source=source, shown=bool(texts))
+    session.last_silence = None if texts else found.why_nothing
+    session.note("answer", number=answer.source, source=found.source, shown=bool(texts))
     plan_ahead(session, snapshot, answer, texts[0] if texts else b"")
     return [Item(session.suggestions.show(), text.decode(), snapshot.position) for text in texts]
 
@@ -62,25 +83,33 @@ def opened(session: Session, uri: str) -> None:
             warm(session, snapshot)
 
 
-async def _answer(session: Session, snapshot: Snapshot) -> tuple[Answer, Source]:
+async def _find(session: Session, snapshot: Snapshot) -> _Found:
     """What is known to follow, or what the engine says; nothing, with a report, if it cannot answer."""
     known = session.suggestions.known.lookup(snapshot.place)
     if known is not None:
-        return known, "known"
+        return _Found(known, "known")
     limit_ms = session.settings.deadline_ms + LIMIT_MARGIN_MS
+    started = time.monotonic()
     try:
         async with asyncio.timeout(limit_ms / 1000):
-            return await _from_engine(session, snapshot)
-    except (EngineDied, Cancelled, Diverged):
-        return NOTHING, "nothing"  # a death is reported by the engine client
+            found = await _from_engine(session, snapshot)
+    except EngineDied:
+        return _Found(NOTHING, "nothing", ENGINE_DOWN)  # the engine client reports it
+    except (Cancelled, Diverged):
+        return _Found(NOTHING, "nothing", MOVED_ON)
     except TimeoutError:
-        session.report_once(f"no completion within {limit_ms} ms; a smaller model answers sooner")
+        sentence = f"no completion within {limit_ms} ms; a smaller model answers sooner"
+        reason = Reason("late", sentence, is_fault=True)
     except MidwordError as error:
-        session.report_once(str(error))
-    return NOTHING, "nothing"
+        reason = Reason("engine-refused", str(error), is_fault=True)
+    else:
+        session.latency_ms = round((time.monotonic() - started) * 1000, 1)
+        return found
+    session.report_once(reason.sentence)
+    return _Found(NOTHING, "nothing", reason)
 
 
-async def _from_engine(session: Session, snapshot: Snapshot) -> tuple[Answer, Source]:
+async def _from_engine(session: Session, snapshot: Snapshot) -> _Found:
     """Wait for the flight that is saying it already, otherwise for one of our own.
 
     Raises Diverged if the text moves on, and the engine's own MidwordError.
@@ -89,7 +118,7 @@ async def _from_engine(session: Session, snapshot: Snapshot) -> tuple[Answer, So
     flight = session.scheduler.flight_to(place)
     if flight is not None:
         try:
-            return await flight.answer_at(place, max_lines), "joined"
+            return _Found(await flight.answer_at(place, max_lines), "joined")
         except Diverged:
             if session.documents[place.uri].version != snapshot.version:
                 raise
@@ -97,18 +126,19 @@ async def _from_engine(session: Session, snapshot: Snapshot) -> tuple[Answer, So
     if wait_s := session.pace.wait_s() if fixed_ms < 0 else fixed_ms / 1000:
         await asyncio.sleep(wait_s)
     flight = session.scheduler.start(place, question(session, snapshot))
-    return await flight.answer_at(place, max_lines), "asked"
+    return _Found(await flight.answer_at(place, max_lines), "asked")
 
 
-def _now(session: Session, snapshot: Snapshot, answer: Answer) -> tuple[Snapshot, Answer]:
+def _now(session: Session, snapshot: Snapshot, found: _Found) -> tuple[Snapshot, _Found]:
     """The same for the document as it is now: unchanged, typed along, or stale and therefore nothing."""
     document = session.documents.get(snapshot.uri)
     if document is not None and document.version == snapshot.version:
-        return snapshot, answer
+        return snapshot, found
     now = session.edited_snapshot(snapshot.uri)
-    if now is None:
-        return snapshot, NOTHING
-    return now, session.suggestions.known.lookup(now.place) or NOTHING
+    known = session.suggestions.known.lookup(now.place) if now is not None else None
+    if known is None:
+        return now or snapshot, _Found(NOTHING, found.source, MOVED_ON)
+    return now or snapshot, _Found(known, found.source)
 
 
 def _texts(session: Session, snapshot: Snapshot, answer: Answer) -> list[bytes]:

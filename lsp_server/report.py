@@ -1,6 +1,6 @@
 """Self-contained HTML pages: one file, no script or style from elsewhere, light and dark.
 
-A page is a list of sections of HTML. Text becomes HTML by `escape` or by `table`, and nowhere else.
+A page is a list of sections of HTML. Text becomes HTML by `escape`, `text_html` or `table`, and nowhere else.
 Plots are drawn by matplotlib (the extra `report`), which is imported only when a plot is asked for.
 """
 
@@ -56,6 +56,11 @@ def page(title: str, lead: str, sections: Sequence[Section], style: str = "") ->
         f"<title>{escape(title)}</title>\n<style>{_STYLE}{style}</style></head>\n"
         f'<body><h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>\n{body}\n</body></html>\n'
     )
+
+
+def text_html(text: str) -> str:
+    """A paragraph of plain text."""
+    return f"<p>{escape(text)}</p>"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> str:

@@ -43,6 +43,11 @@ class Scheduler:
         """Whether the engine works on something that was asked for, or a request waits to ask it."""
         return bool(self._requests) or any(not flight.is_done for flight in self._flights.values())
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a request waits for its answer."""
+        return bool(self._requests)
+
     def new_number(self) -> int:
         """A number for a piece of the engine's work."""
         return next(self._numbers)

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from lsprotocol import types
-from pygls.exceptions import FeatureRequestError, JsonRpcInvalidParams
+from pygls.exceptions import FeatureRequestError, JsonRpcException, JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 
 from engine import __version__
-from engine.errors import InputError
+from engine.errors import InputError, MidwordError
 from lsp_server.documents import Edit, Position
 from lsp_server.early import Early
+from lsp_server.explaining import explanation_html
 from lsp_server.pipeline import Item, complete, opened
 from lsp_server.rpc import MidwordProtocol
 from lsp_server.session import Session
+from lsp_server.status import DID_CHANGE_STATUS, StatusReporter, status_of
 
 ACCEPTED = "midword.accepted"
+EXPLAIN = "midword.explain"
+RESTART = "midword.restart"
+STATUS = "midword.status"
 USAGE = "midword/usage"
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The argument of `midword.explain`."""
+
+    uri: str
+    position: types.Position
 
 
 class MidwordServer(LanguageServer):
@@ -32,6 +46,10 @@ class MidwordServer(LanguageServer):
         """`engine_command` replaces the engine's command line, for tests and development."""
         super().__init__("midword", __version__, protocol_cls=MidwordProtocol)
         self.session = Session(self.tell, self.note_usage, engine_command, early)
+        reporter = StatusReporter(
+            self.session, lambda payload: self.protocol.notify(DID_CHANGE_STATUS, payload)
+        )
+        self.session.on_change = reporter.changed
         self.exited = False
         _register(self)
 
@@ -110,6 +128,29 @@ def accepted(ls: MidwordServer, *arguments: Any) -> None:
         ls.session.suggestions.accept(str(arguments[0]))
 
 
+async def explain(ls: MidwordServer, cursor: Cursor) -> dict[str, str]:
+    """The page that explains the completion at a cursor."""
+    position = Position(cursor.position.line, cursor.position.character)
+    try:
+        return {"html": await explanation_html(ls.session, cursor.uri, position)}
+    except InputError as error:
+        raise JsonRpcInvalidParams(str(error)) from None
+    except MidwordError as error:
+        raise JsonRpcException(str(error), types.LSPErrorCodes.RequestFailed) from None
+
+
+async def restart(ls: MidwordServer) -> None:
+    """End the engine and start it again."""
+    await ls.session.restart()
+
+
+def status(ls: MidwordServer, *arguments: Any) -> dict[str, Any]:
+    """What `didChangeStatus` tells, for the document in the argument or the last one in use."""
+    target = arguments[0] if arguments else None
+    uri = target.get("uri") if isinstance(target, dict) else None
+    return status_of(ls.session, uri if isinstance(uri, str) else None).payload()
+
+
 async def shutdown(ls: MidwordServer, params: None) -> None:
     """Cancel what is in flight and end the engine before the answer."""
     await ls.session.close()
@@ -132,6 +173,9 @@ def _register(server: MidwordServer) -> None:
     server.feature(types.SHUTDOWN)(shutdown)
     server.feature(types.EXIT)(exit_)
     server.command(ACCEPTED)(accepted)
+    server.command(EXPLAIN)(explain)
+    server.command(RESTART)(restart)
+    server.command(STATUS)(status)
 
 
 def _edit(change: types.TextDocumentContentChangeEvent) -> Edit:

@@ -15,10 +15,12 @@ from lsp_server.ahead import Ahead
 from lsp_server.documents import Document, Edit, Position
 from lsp_server.early import Early
 from lsp_server.engine_client import EngineClient, engine_argv
+from lsp_server.engine_state import EngineState
 from lsp_server.options import parse
 from lsp_server.pace import Pace
 from lsp_server.positions import Encoding
 from lsp_server.power import Power
+from lsp_server.reasons import DISABLED, NOT_OPEN, POWER_SAVING, Reason
 from lsp_server.residence import Residence
 from lsp_server.scheduler import Scheduler
 from lsp_server.suggestions import Suggestions
@@ -64,13 +66,22 @@ class Session:
         self.pace = Pace()
         self.power = Power()
         self.report = report
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when what the status tells may be another thing."""
+        self.attended: str | None = None
+        """The document that has the user's attention, as far as we can know."""
+        self.last_silence: Reason | None = None
+        """Why the last request in it was answered with nothing; None if it was not."""
+        self.latency_ms: float | None = None
+        """What the engine needed for the last request that waited for it."""
+        self.option_problem: str | None = None
         self._note = note
         self._engine_command = engine_command
         self._engine = early.engine
         self._closing: set[asyncio.Task[None]] = set()
         self._reported: set[str] = set()
         if self._engine is not None:
-            self._engine.on_outage = self._report_outage
+            self._watch(self._engine)
 
     @property
     def engine(self) -> EngineClient:
@@ -78,7 +89,17 @@ class Session:
         if self._engine is None:
             argv = self._engine_command or engine_argv(self.settings.model)
             self._engine = EngineClient(argv, self._report_outage)
+            self._watch(self._engine)
         return self._engine
+
+    @property
+    def engine_state(self) -> EngineState:
+        """How the engine is; nothing is started."""
+        return self._engine.state if self._engine is not None else EngineState("starting")
+
+    def _watch(self, engine: EngineClient) -> None:
+        engine.on_outage = self._report_outage
+        engine.on_change = lambda: self.on_change()
 
     def _report_outage(self, reason: str) -> None:
         self.report("show", reason)
@@ -88,6 +109,7 @@ class Session:
         settings, problems = parse(sent)
         for problem in problems:
             self.report_once(problem)
+        self.option_problem = problems[0] if problems else None
         if (settings.model, settings.enabled) != (self.settings.model, self.settings.enabled):
             self._retire_engine()
         if settings != self.settings:
@@ -95,11 +117,21 @@ class Session:
             self.scheduler.withdraw_all()
             self.suggestions.known.forget()
         self.settings = settings
+        self.on_change()
 
     def warm_up(self) -> None:
         """Start the engine in the background, unless completion is switched off."""
         if self.settings.enabled:
             self.engine.start()
+
+    async def restart(self) -> None:
+        """End the engine, and start it again once it has ended."""
+        self.ahead.cancel()
+        self.scheduler.withdraw_all()
+        self._retire_engine()
+        await asyncio.gather(*self._closing)
+        self.warm_up()
+        self.on_change()
 
     def report_once(self, sentence: str) -> None:
         """Log `sentence`, unless this session has said it before."""
@@ -110,6 +142,7 @@ class Session:
     def open(self, uri: str, version: int, text: str) -> None:
         """A document was opened (or opened again)."""
         self.documents[uri] = Document(uri, version)
+        self.attend(uri)
         self.change(uri, version, [Edit(text)])
 
     def change(self, uri: str, version: int, edits: Iterable[Edit]) -> None:
@@ -144,6 +177,29 @@ class Session:
         self.scheduler.cancel(uri)
         self.suggestions.known.forget(uri)
         self.documents.pop(uri, None)
+        if self.attended == uri:
+            self.attend(None)
+
+    def attend(self, uri: str | None) -> None:
+        """The user looks at this document now."""
+        if uri != self.attended and (uri is None or uri in self.documents):
+            self.attended, self.last_silence = uri, None
+            self.on_change()
+
+    def general_silence(self) -> Reason | None:
+        """Why nothing is completed anywhere; None if that is not so."""
+        return None if self.settings.enabled else DISABLED
+
+    def silence(self, uri: str, *, by_hand: bool = False) -> Reason | None:
+        """Why nothing is completed in a document; None if it is. `by_hand`: the user pressed a key for it."""
+        document = self.documents.get(uri)
+        if reason := self.general_silence():
+            return reason
+        if document is None:
+            return NOT_OPEN
+        if document.broken:
+            return Reason("unknown-text", document.broken, is_fault=True)
+        return POWER_SAVING if self.should_save_power and not by_hand else None
 
     def snapshot(self, uri: str, position: Position) -> Snapshot:
         """The document cut at `position`. Raises InputError if there is no such document or line."""
@@ -180,6 +236,7 @@ class Session:
 
     async def close(self) -> None:
         """Cancel all work and end the engine process."""
+        self.on_change = lambda: None
         self.ahead.cancel()
         for uri in list(self.documents):
             self.close_document(uri)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from collections.abc import Iterator
@@ -9,10 +10,15 @@ from typing import Any
 
 import pytest
 
+from engine.backends.base import StopSignal
+from engine.completer import Completer
 from engine.errors import ModelNotFound
+from engine.explain import explain, explanation_from_wire
 from engine.model import Model
+from engine.models.progress import Report
 from engine.protocol import VERSION, Message, pack, read_message
 from engine.service import Service
+from engine.types import Request
 from tests.engine.models_of_tables import CODE, GatedBackend, model_of
 
 HERE = {"prefix": CODE[:40], "suffix": CODE[40:]}
@@ -43,8 +49,12 @@ class Harness:
         self.receiving = os.fdopen(from_service[0], "rb")
         self._ends = os.fdopen(to_service[0], "rb"), os.fdopen(from_service[1], "wb")
         self.gate: Gate | None = None
+        self.progress: list[Message] = []
 
-        def load() -> Model:
+        def load(report: Report) -> Model:
+            for done in range(1000):
+                report("downloading", done, 999)
+            report("making", 0, None)
             if isinstance(model, Exception):
                 raise model
             return model
@@ -69,7 +79,9 @@ class Harness:
     def answer(self) -> Message:
         """The next result or error."""
         while message := read_message(self.receiving):
-            if message["event"] != "partial":
+            if message["event"] == "progress":
+                self.progress.append(message)
+            elif message["event"] != "partial":
                 return message
         raise AssertionError("the service closed its output")
 
@@ -156,3 +168,20 @@ def test_what_the_service_does_not_know_is_refused(harness: Harness) -> None:
     assert harness.outcomes(4) == {1: "ProtocolError", 2: "ProtocolError", 3: "InputError", 4: "InputError"}
     harness.ask(5, "shutdown")
     assert harness.answer()["event"] == "result"
+
+
+def test_progress_of_loading_is_told_without_a_flood(harness: Harness) -> None:
+    harness.ask(1, "info")
+    harness.answer()
+    told = [(m["id"], m["data"]["step"], m["data"]["done_bytes"]) for m in harness.progress]
+    assert told[0] == (0, "downloading", 0)
+    assert told[-2:] == [(0, "downloading", 999), (0, "making", 0)]
+    assert len(told) < 100
+
+
+def test_an_explanation_travels_whole(harness: Harness) -> None:
+    request = Request(**HERE, max_tokens=2)
+    harness.ask(1, "explain", **dataclasses.asdict(request))
+    found = explanation_from_wire(harness.answer()["data"])
+    assert found == explain(Completer(model_of()), request, StopSignal())
+    assert found.covers and found.chosen

@@ -31,10 +31,12 @@ class EngineLog:
 
     path: Path
     step_ms: float
+    options: list[str]
 
     @property
     def argv(self) -> list[str]:
-        return [sys.executable, str(SCRIPTED_ENGINE), "--step-ms", str(self.step_ms), "--log", str(self.path)]
+        common = ["--step-ms", str(self.step_ms), "--log", str(self.path)]
+        return [sys.executable, str(SCRIPTED_ENGINE), *common, *self.options]
 
     def lines(self, start: str = "") -> list[str]:
         text = self.path.read_text() if self.path.exists() else ""
@@ -196,8 +198,14 @@ def step_ms() -> float:
 
 
 @pytest.fixture
-def engine_log(tmp_path: Path, step_ms: float) -> EngineLog:
-    return EngineLog(tmp_path / "engine.log", step_ms)
+def engine_options() -> list[str]:
+    """More options of the scripted engine; override with `parametrize`."""
+    return []
+
+
+@pytest.fixture
+def engine_log(tmp_path: Path, step_ms: float, engine_options: list[str]) -> EngineLog:
+    return EngineLog(tmp_path / "engine.log", step_ms, engine_options)
 
 
 @pytest.fixture

@@ -45,9 +45,11 @@ SCRIPT: list[tuple[bytes, list[bytes]]] = [
 
 
 class Engine:
-    def __init__(self, step_s: float, log: Path | None) -> None:
-        self.step_s = step_s
-        self.log_file = log
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.step_s = options.step_ms / 1000
+        self.log_file: Path | None = options.log
+        self.refusal: str = options.refuse
+        self.loading: str = options.loading
         self.cancelled: set[int] = set()
         self.work: queue.Queue[dict[str, Any]] = queue.Queue()
         self.write_lock = threading.Lock()
@@ -76,9 +78,16 @@ class Engine:
 
     def run(self) -> None:
         threading.Thread(target=self.read, daemon=True).start()
+        for step, done, total in (part.split(":") for part in self.loading.split(",") if part):
+            sizes = {"done_bytes": int(done), "total_bytes": int(total) or None}
+            self.send({"id": 0, "event": "progress", "data": {"step": step, **sizes}})
+            time.sleep(self.step_s)
         while True:
             message = self.work.get()
-            if message["op"] == "complete":
+            if self.refusal:
+                error = {"code": "ModelNotFound", "message": self.refusal}
+                self.send({"id": message["id"], "event": "error", **error})
+            elif message["op"] == "complete":
                 self.complete(message["id"], message["params"])
             elif message["op"] == "warm" and message["params"]["prefix"].endswith(b"BUSY"):
                 withdrawn = {"code": "Cancelled", "message": "something else came first"}
@@ -90,6 +99,7 @@ class Engine:
                     "info": {"model": "scripted", "context": 1024, "version": "0"},
                     "health": {"ok": True},
                     "next_bytes": {"tail": message["params"].get("prefix", b"")},
+                    "explain": _explanation(message["params"]),
                 }
                 self.send({"id": message["id"], "event": "result", "data": answers[message["op"]]})
 
@@ -125,6 +135,21 @@ class Engine:
         self.send({"id": request_id, "event": "result", "data": result_to_wire(result)})
 
 
+def _explanation(params: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "model": "scripted", "order": "psm", "fixed": [b""], "fixed_tokens": 1,
+        "tail": params.get("prefix", b"")[-5:], "settled": [], "contexts": 1,
+        "covers": [{"tokens": [b"hello"], "overhang": b"lo", "share": 1.0}],
+        "next_bytes": [1.0 if symbol == ord("l") else 0.0 for symbol in range(257)],
+        "naive_tokens": [b"hel"], "naive_next": [[b"p", 0.5]],
+        "chosen": [{"byte": 108, "probability": 1.0, "runner_up": 0, "runner_up_probability": 0.0,
+                    "evaluations": 1}],
+        "text": b"lo()",
+        "certificate": {"law": "canonical", "contexts": 1, "covers": 1, "dropped_bound": 0.0,
+                        "non_canonical": 0.0},
+    }  # fmt: skip
+
+
 def _result(texts: list[bytes], max_lines: int) -> Result:
     shown = [within_lines(text, max_lines) for text in texts]
     return Result(
@@ -139,5 +164,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--step-ms", type=float, default=1.0)
     parser.add_argument("--log", type=Path)
+    parser.add_argument(
+        "--loading", default="", help="progress before the first answer, as STEP:DONE:TOTAL,…"
+    )
+    parser.add_argument(
+        "--refuse", default="", help="answer everything with this sentence of a ModelNotFound"
+    )
     options, _ = parser.parse_known_args()
-    Engine(options.step_ms / 1000, options.log).run()
+    Engine(options).run()

@@ -14,7 +14,12 @@ async def test_a_completion_in_the_middle_of_an_identifier(client: Any) -> None:
     await client.initialize()
     assert client.capabilities["inlineCompletionProvider"] == {}
     assert client.capabilities["textDocumentSync"]["change"] == 2
-    assert client.capabilities["executeCommandProvider"]["commands"] == ["midword.accepted"]
+    assert client.capabilities["executeCommandProvider"]["commands"] == [
+        "midword.accepted",
+        "midword.explain",
+        "midword.restart",
+        "midword.status",
+    ]
     client.open("self.comp")
     (item,) = (await client.ask(0, 9)[1])["items"]
     assert item["insertText"] == "ute_total(items)"

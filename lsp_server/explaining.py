@@ -1,0 +1,46 @@
+"""The page behind `midword.explain`: how the completion at a cursor comes about, or why there is none.
+
+The engine that is running does the work: no model is loaded for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import PurePosixPath
+
+from lsp_server.documents import Position
+from lsp_server.report import Section, page, text_html
+from lsp_server.session import Session, Snapshot
+
+
+async def explanation_html(session: Session, uri: str, position: Position) -> str:
+    """The page for a cursor. Raises InputError if there is no such place, and the engine's MidwordError."""
+    if uri in session.documents and (reason := session.silence(uri, by_hand=True)):
+        return page("Why nothing?", f"Nothing is completed here: {reason.sentence} ({reason.name}).", [])
+    # They need numpy, which a server that is not asked for explanations does without.
+    from engine.explain import explanation_from_wire
+    from lsp_server.explain_page import explanation_page
+
+    snapshot = session.snapshot(uri, position)
+    place = snapshot.place
+    request = session.settings.request(place.prefix, place.suffix, snapshot.path)
+    request = dataclasses.replace(request, deadline_ms=None)
+    answer = await session.engine.ask("explain", dataclasses.asdict(request))
+    found = explanation_from_wire(answer)
+    return explanation_page(
+        found, _described(snapshot), place.prefix, place.suffix, _last_request(session, uri)
+    )
+
+
+def _described(snapshot: Snapshot) -> str:
+    name = PurePosixPath(snapshot.path).name
+    return f"{name}, line {snapshot.position.line + 1}, column {len(snapshot.place.line.decode()) + 1}"
+
+
+def _last_request(session: Session, uri: str) -> list[Section]:
+    reason = session.last_silence
+    if uri != session.attended or reason is None:
+        return []
+    return [
+        Section("The last request here", text_html(f"Nothing was shown: {reason.sentence} ({reason.name})."))
+    ]
