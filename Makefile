@@ -75,3 +75,17 @@ bench-peers:
 	@mkdir -p build
 	$(BIN)/midword bench replay --patient --no-accept --keys 120 --max-tokens 16 --max-lines 100 \
 	    --peer midword --peer fim --peer naive --peer llama-server --html build/peers.html
+
+# Teaching the default model to fill in the middle: training/README.md. BENCHMARK is a folder of benchmark items to avoid.
+TRAIN_BASE = $$($(BIN)/midword models path smollm2-135m:f16)
+.PHONY: train train-data train-export
+train-data:
+	@scripts/setup run
+	$(BIN)/pip install -q -e ".[training]"
+	$(BIN)/python -m training.gather --benchmark "$(BENCHMARK)"
+
+train:
+	$(BIN)/python -m training.finetune --base "$(TRAIN_BASE)" $(TRAIN_FLAGS)
+
+train-export:
+	$(BIN)/python -m training.export --base "$(TRAIN_BASE)" --out build/training/smollm2-135m-fim.gguf

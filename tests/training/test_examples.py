@@ -1,0 +1,106 @@
+"""Examples are the engine's own prompts, and their text is the file's, byte for byte."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from engine.fim import Budget, Template, build_prompt
+from tests.engine.models_of_tables import CODE, vocabulary
+from training.examples import Example, Sentinels, make_example, psm, spm
+from training.spans import LONGEST_MIDDLE_BYTES, Span, SpanChooser, choose
+
+TOKENIZER = vocabulary().tokenizer
+SIZE = len(TOKENIZER.vocab)
+SENTINELS = Sentinels(*range(SIZE - 4, SIZE))
+TEXT = CODE * 3 + "naïve = 'é'\n".encode()
+
+
+def split_at(tokens: list[int], *marks: int) -> list[bytes]:
+    """The texts between sentinels."""
+    parts: list[list[int]] = [[]]
+    for token in tokens:
+        if token in marks:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return [TOKENIZER.vocab.decode(part) for part in parts]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_psm_begins_with_the_engine_s_prompt(seed: int) -> None:
+    rng = random.Random(seed)
+    start = rng.randrange(len(CODE))
+    end = rng.randrange(start, len(CODE) + 1)
+    prefix, middle, suffix = CODE[:start], CODE[start:end], CODE[end:]
+    example = psm(prefix, middle, suffix, TOKENIZER, SENTINELS)
+    template = Template("psm", (), (SENTINELS.prefix,), (SENTINELS.suffix,), (SENTINELS.middle,))
+    prompt = build_prompt(TOKENIZER, template, prefix, suffix, Budget(10**6, 10**6), SENTINELS.end)
+    tokens = example.tokens.tolist()
+    fixed = len(prompt.fixed)
+    assert tuple(tokens[:fixed]) == prompt.fixed
+    assert tuple(tokens[fixed:-1]) == TOKENIZER.encode(prompt.tail + middle)
+    assert tokens[-1] == SENTINELS.end
+    check_learned(example, fixed, len(prompt.tail))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_spm_runs_on_from_the_prefix(seed: int) -> None:
+    rng = random.Random(seed)
+    start = rng.randrange(len(CODE))
+    end = rng.randrange(start, len(CODE) + 1)
+    example = spm(CODE[:start], CODE[start:end], CODE[end:], TOKENIZER, SENTINELS)
+    marks = (SENTINELS.prefix, SENTINELS.suffix, SENTINELS.end)
+    assert split_at(example.tokens.tolist(), *marks) == [b"", CODE[end:], CODE[:end], b""]
+    check_learned(example, len(TOKENIZER.encode(CODE[end:])) + 2, start)
+
+
+def check_learned(example: Example, context: int, given_bytes: int) -> None:
+    """The first learned token reaches beyond what is given; the one before it does not."""
+    said, at = example.tokens.tolist()[context:-1], example.learned_from - context
+    assert len(TOKENIZER.vocab.decode(said[:at])) <= given_bytes
+    if at < len(said):
+        assert len(TOKENIZER.vocab.decode(said[: at + 1])) > given_bytes
+
+
+def test_a_middle_is_tokenised_together_with_what_stands_before_it() -> None:
+    """A cursor inside `width` leaves no broken token behind."""
+    cut = CODE.index(b"width") + 2
+    example = psm(CODE[:cut], b"dth", CODE[cut + 3 :], TOKENIZER, SENTINELS)
+    broken = (*TOKENIZER.encode(CODE[:cut]), *TOKENIZER.encode(b"dth"))
+    assert TOKENIZER.encode(CODE[: cut + 3]) != broken, "this cursor would show nothing"
+    said = example.tokens.tolist()[example.tokens.tolist().index(SENTINELS.middle) + 1 : -1]
+    assert tuple(said) == TOKENIZER.encode(TOKENIZER.vocab.decode(said))
+
+
+def test_spans_are_nodes_and_characters_and_respect_characters() -> None:
+    nodes = SpanChooser().nodes(TEXT, "python")
+    assert nodes and all(0 < node.end - node.start <= LONGEST_MIDDLE_BYTES for node in nodes)
+    rng = random.Random(5)
+    spans = [choose(TEXT, nodes, rng) for _ in range(500)]
+    ends = {node.end for node in nodes}
+    at_node_ends = sum(span.end in ends for span in spans) / len(spans)
+    assert 0.85 < at_node_ends < 1, "nine of ten are nodes, the rest are random characters"
+    inside = sum(span not in nodes and span.end in ends for span in spans) / len(spans)
+    assert inside > 0.25, "cursors stand inside nodes, too"
+    for span in spans:
+        TEXT[: span.start].decode(), TEXT[span.start : span.end].decode()
+
+
+@pytest.mark.parametrize("language", ["python", "javascript", "typescript", "go", "rust", "c"])
+def test_every_language_of_the_list_has_a_grammar(language: str) -> None:
+    assert SpanChooser().nodes(b"f(a, b);\n", language)
+
+
+def test_the_mix_of_layouts() -> None:
+    rng = random.Random(1)
+    made = [make_example(TEXT, Span(40, 47), TOKENIZER, SENTINELS, rng).tokens.tolist() for _ in range(1000)]
+    counts = {
+        "psm": sum(SENTINELS.middle in tokens for tokens in made) / 1000,
+        "spm": sum(tokens[0] == SENTINELS.suffix for tokens in made) / 1000,
+        "text": sum(SENTINELS.suffix not in tokens for tokens in made) / 1000,
+    }
+    assert counts == pytest.approx({"psm": 0.45, "spm": 0.45, "text": 0.1}, abs=0.05)
+    ends_early = [tokens for tokens in made if SENTINELS.suffix in tokens and tokens[-1] != SENTINELS.end]
+    assert not ends_early, "the end is always learned"

@@ -1,0 +1,151 @@
+"""The model in torch says what llama.cpp says, learns, goes on after a stop, and comes out as a GGUF."""
+
+# ruff: noqa: E402
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed; `make test-torch` runs this")
+
+from engine.backends.base import StopSignal
+from engine.backends.llama_cpp import LlamaCppBackend
+from engine.model import load_model
+from engine.models.gguf import read_metadata
+from engine.tree import TokenTree
+from tests.engine.backends.tiny_llama import write_tiny_llama
+from tests.engine.models_of_tables import CODE
+from training.export import model_card, trained_model, write_gguf
+from training.finetune import Finetune, Plan, plot, run
+from training.gather import SourceFile, write
+from training.llama import from_gguf
+from training.packing import Rows
+from training.sentinels import sentinels_of
+
+TOKENS = list(range(5, 65))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("base") / "tiny.gguf"
+    write_tiny_llama(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def plan(base: Path, tmp_path: Path) -> Plan:
+    data = tmp_path / "data"
+    data.mkdir()
+    files = [
+        SourceFile("demo", f"{n}.py", "python", (CODE.decode() * 2).replace("area", f"a{n}"))
+        for n in range(6)
+    ]
+    write(data / "train.jsonl.xz", files[:5])
+    write(data / "heldout.jsonl.xz", files[5:])
+    sources = {
+        "package": "demo",
+        "version": "1",
+        "licence": "MIT",
+        "heldout": False,
+        "files": 5,
+        "bytes": 900,
+    }
+    (data / "sources.json").write_text(json.dumps([sources]))
+    return Plan(base, data, tmp_path / "run", tokens=16 * 2 * 256, row_tokens=256, rows=2, learning_rate=3e-3,
+                lora=0, seed=0, workers=0, minutes=5.0)  # fmt: skip
+
+
+def logits_of(path: Path, tokens: list[int]) -> np.ndarray:
+    model = from_gguf(path)
+    with torch.no_grad():
+        hidden = model(torch.tensor([tokens]), torch.zeros(1, len(tokens), dtype=torch.long))
+        return model.logits(hidden[0]).numpy()
+
+
+def test_the_same_distributions_as_llama_cpp(base: Path) -> None:
+    backend = LlamaCppBackend(base, context_length=256, threads=1)
+    tree = TokenTree(tuple(TOKENS), tuple(range(-1, len(TOKENS) - 1)))
+    wanted = backend.score((), tree, range(len(TOKENS)), StopSignal())
+    backend.close()
+    rows = torch.log_softmax(torch.from_numpy(logits_of(base, TOKENS)), -1).numpy()
+    np.testing.assert_allclose(rows, np.array(wanted)[:, : rows.shape[1]], atol=2e-4)
+
+
+def test_packed_examples_do_not_see_each_other(base: Path) -> None:
+    model = from_gguf(base)
+    numbers = torch.tensor([[0] * 30 + [1] * 30])
+    with torch.no_grad():
+        packed = model(torch.tensor([TOKENS]), numbers)[0, 30:]
+        alone = model(torch.tensor([TOKENS[30:]]), torch.zeros(1, 30, dtype=torch.long))[0]
+    torch.testing.assert_close(packed, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_the_loss_is_the_cross_entropy_of_the_learned_tokens(base: Path) -> None:
+    model = from_gguf(base)
+    numbers = torch.tensor([[0] * 30 + [1] * 30])
+    weights = torch.zeros(1, 60)
+    weights[0, 10:20] = 1
+    weights[0, 30] = 1  # the first token of an example is predicted by nothing
+    loss = model.loss(torch.tensor([TOKENS]), numbers, weights).item()
+    rows = torch.log_softmax(torch.from_numpy(logits_of(base, TOKENS[:30])), -1)
+    assert loss == pytest.approx(-np.mean([rows[i - 1, TOKENS[i]].item() for i in range(10, 20)]), rel=1e-4)
+
+
+def test_rows_are_full_reproducible_and_learn_no_sentinel(plan: Plan) -> None:
+    sentinels = sentinels_of(read_metadata(plan.base))
+    files = [SourceFile("demo", "a.py", "python", CODE.decode() * 3)]
+    rows = [iter(Rows(files, plan.base, sentinels, 512, 3, False)) for _ in range(2)]
+    first = [next(rows[0]) for _ in range(5)]
+    for one, other in zip(first, [next(rows[1]) for _ in range(5)], strict=True):
+        assert all(map(torch.equal, one, other))
+    filled = np.mean([(documents >= 0).float().mean().item() for _, documents, _ in first])
+    assert filled > 0.8
+    asked = torch.tensor([sentinels.prefix, sentinels.suffix, sentinels.middle])
+    assert all(weights[torch.isin(tokens, asked)].sum() == 0 for tokens, _, weights in first)
+
+
+@pytest.mark.parametrize("lora", [0, 4])
+def test_it_learns_and_the_gguf_says_the_same(plan: Plan, lora: int) -> None:
+    plan = replace(plan, lora=lora, learning_rate=3e-2 if lora else 3e-3)
+    run(plan)
+    plot(plan.out)
+    assert (plan.out / "loss.html").read_text().count("<svg") == 1
+    log = [json.loads(line) for line in (plan.out / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["heldout"] < log[0]["heldout"] - 0.3
+    model = trained_model(plan.base, plan.out)
+    untouched = from_gguf(plan.base).blk[0].attn_q.weight
+    assert not torch.equal(model.blk[0].attn_q.weight, untouched)
+    out = plan.out / "tuned.gguf"
+    write_gguf(model, plan.base, out)
+    with torch.no_grad():
+        hidden = model(torch.tensor([TOKENS]), torch.zeros(1, len(TOKENS), dtype=torch.long))
+        wanted = model.logits(hidden[0]).numpy()
+    np.testing.assert_allclose(logits_of(out, TOKENS), wanted, atol=0.05)
+    assert read_metadata(out)["tokenizer.ggml.tokens"] == read_metadata(plan.base)["tokenizer.ggml.tokens"]
+    assert load_model(str(out)).template.order == "psm"
+    assert "| demo 1 | MIT | 5 |" in model_card(plan.data, plan.out, plan.base)
+
+
+def test_a_stopped_run_goes_on_where_it_was(plan: Plan) -> None:
+    assert run(replace(plan, minutes=0.0)) == 0
+    stopped = Finetune(plan)
+    batches = stopped.batches("train", 0, 0)
+    for _ in range(3):
+        stopped.train_step(next(batches))
+    stopped.save()
+    again = Finetune(plan)
+    assert again.step == 3
+    batch = next(batches)
+    assert torch.equal(stopped.train_step(batch), again.train_step(batch))
+    for one, other in zip(stopped.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, other)

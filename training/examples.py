@@ -1,0 +1,101 @@
+"""From a file to a training example: the engine's own prompt, and the middle tokenised together with it.
+
+    PSM   <PRE> text before the anchor <SUF> text after the middle <MID>  tail + middle  <END>
+    SPM   <SUF> text after the middle <PRE> text before the anchor + tail + middle  <END>
+    text  a part of the file  <END>
+
+The engine forces the bytes before the cursor (engine/fim.py), so what the model sees there are the tokens of
+tail and middle *together*: a training example never has a token broken at the cursor.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.fim import anchor_of, window_after, window_before
+from engine.tokenizers.base import Tokenizer
+from training.spans import Span, character_start
+
+FIM_RATE = 0.9
+SPM_RATE = 0.5
+EMPTY_SUFFIX_RATE = 0.1
+PREFIX_BYTES = (64, 6000)
+SUFFIX_BYTES = (16, 3000)
+"""Shortest and longest text shown on either side; lengths are log-uniform."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinels:
+    """Token ids."""
+
+    prefix: int
+    suffix: int
+    middle: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """`tokens` (n,); those from `learned_from` on are what the model should say, all others context."""
+
+    tokens: NDArray[np.uint32]
+    learned_from: int
+
+
+def make_example(
+    text: bytes, span: Span, tokenizer: Tokenizer, sentinels: Sentinels, rng: random.Random
+) -> Example:
+    """One example with the middle `span` of `text`."""
+    if rng.random() >= FIM_RATE:
+        return _plain(text, tokenizer, sentinels, rng)
+    prefix = window_before(text[: span.start], _log_uniform(PREFIX_BYTES, rng))
+    suffix = b""
+    if rng.random() >= EMPTY_SUFFIX_RATE:
+        suffix = window_after(text[span.end :], _log_uniform(SUFFIX_BYTES, rng))
+    middle = text[span.start : span.end]
+    if rng.random() < SPM_RATE:
+        return spm(prefix, middle, suffix, tokenizer, sentinels)
+    return psm(prefix, middle, suffix, tokenizer, sentinels)
+
+
+def psm(prefix: bytes, middle: bytes, suffix: bytes, tokenizer: Tokenizer, sentinels: Sentinels) -> Example:
+    """Anchored prefix-suffix-middle."""
+    anchor = anchor_of(prefix)
+    before = tokenizer.encode(tokenizer.text_start + prefix[:anchor])
+    context = [sentinels.prefix, *before, sentinels.suffix, *tokenizer.encode(suffix), sentinels.middle]
+    said = tokenizer.encode(prefix[anchor:] + middle)
+    return _example(context, said, len(prefix) - anchor, tokenizer, sentinels)
+
+
+def spm(prefix: bytes, middle: bytes, suffix: bytes, tokenizer: Tokenizer, sentinels: Sentinels) -> Example:
+    """Suffix first; the prefix runs on into the middle."""
+    context = [sentinels.suffix, *tokenizer.encode(suffix), sentinels.prefix]
+    shown = tokenizer.text_start + prefix
+    return _example(context, tokenizer.encode(shown + middle), len(shown), tokenizer, sentinels)
+
+
+def _example(
+    context: list[int], said: tuple[int, ...], given_bytes: int, tokenizer: Tokenizer, sentinels: Sentinels
+) -> Example:
+    """Learned is every token of `said` that reaches beyond its first `given_bytes` bytes, and the end."""
+    ends = np.cumsum([len(tokenizer.vocab.decode((token,))) for token in said])
+    given = int(np.searchsorted(ends, given_bytes, side="right"))
+    tokens = np.array([*context, *said, sentinels.end], np.uint32)
+    return Example(tokens, len(context) + given)
+
+
+def _plain(text: bytes, tokenizer: Tokenizer, sentinels: Sentinels, rng: random.Random) -> Example:
+    start = character_start(text, rng.randrange(len(text)))
+    part = window_after(text[start:], PREFIX_BYTES[1])
+    tokens = tokenizer.encode(tokenizer.text_start + part)
+    end = (sentinels.end,) if start + len(part) == len(text) else ()
+    return Example(np.array([*tokens, *end], np.uint32), 0)
+
+
+def _log_uniform(bounds: tuple[int, int], rng: random.Random) -> int:
+    low, high = bounds
+    return int(low * (high / low) ** rng.random())
