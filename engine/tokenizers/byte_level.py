@@ -23,16 +23,13 @@ import numpy.typing as npt
 from engine.errors import InputError
 from engine.tokenizers.base import Encoding
 from engine.tokenizers.bpe import encode_symbols
+from engine.tokenizers.cuts import INSIDE, Cut, TokenCuts
 from engine.tokenizers.pairs import Merge, PairTable
 from engine.tokenizers.pretokenize import Pretokenizer
 from engine.tokenizers.utf8 import partial_length
-from engine.vocab import BoolArray, IntArray, TokenKind, Vocab
+from engine.vocab import BoolArray, TokenKind, Vocab
 
 _NEVER, _IF_NO_MERGE, _ALWAYS = 0, 1, 2
-
-Cut = tuple[int, ...]
-"""Word ends inside a context (shape positions); −1 alone: a cut falls inside the appended token."""
-_INSIDE: Cut = (-1,)
 
 
 class ByteLevelBPE:
@@ -63,9 +60,8 @@ class ByteLevelBPE:
         for spelled in self._added_tokens():
             self._reachable_rows[slice(*vocab.exact_range(spelled, *vocab.prefix_range(spelled)))] = False
         self._reachable_rows[vocab.row_of[list(self._whole_ids)]] = True
-        self._group_tokens()
-        self._outcomes = lru_cache(maxsize=4096)(self._cut_outcomes)
-        self._recuts = lru_cache(maxsize=4096)(self._cut_otherwise)
+        self._cuts = TokenCuts(vocab, pretokenizer)
+        self._continuation_rows = vocab.prefix_range(b"\x80")[0], vocab.prefix_range(b"\xc0")[0]
         self._final_after = lru_cache(maxsize=256)(self._final_successors)
         self._successors_of = lru_cache(maxsize=256)(self._successors_after)
 
@@ -195,26 +191,6 @@ class ByteLevelBPE:
 
     # -- successors -------------------------------------------------------------------------------
 
-    def _group_tokens(self) -> None:
-        """Groups tokens by shape. A token that ends inside a character has one shape per completion."""
-        rows: list[int] = []
-        texts: list[str] = []
-        for row, token in enumerate(self.vocab.sorted_bytes):
-            partial = partial_length(token)
-            whole = token[: len(token) - partial].decode("utf-8", "surrogateescape")
-            for completion in self._pretokenizer.completions(token):
-                rows.append(row)
-                texts.append(whole + completion)
-        shapes = self._pretokenizer.shapes.word_shapes(texts)
-        numbers: dict[str, int] = {}
-        groups = np.array([numbers.setdefault(shape, len(numbers)) for shape in shapes], dtype=np.int64)
-        self._shapes = list(numbers)
-        first = np.flatnonzero(np.diff(np.array([-1, *rows])))
-        self._group_of_row: IntArray = groups[first]
-        others = np.setdiff1d(np.arange(len(rows)), first)
-        self._other_rows, self._other_groups = np.array(rows, dtype=np.int64)[others], groups[others]
-        self._continuation_rows = self.vocab.prefix_range(b"\x80")[0], self.vocab.prefix_range(b"\xc0")[0]
-
     def successors(self, tokens: Sequence[int]) -> BoolArray:
         """(vocab.rows,): the tokens t for which tokens + [t] is canonical, given that `tokens` is.
 
@@ -223,16 +199,14 @@ class ByteLevelBPE:
         return self._successors_of(self._context_end(tokens))
 
     def _context_end(self, tokens: Sequence[int]) -> tuple[int, ...]:
-        """The last tokens, from the start of a word before all words that can still change."""
+        """The last tokens, from the first word on that can still change."""
         count = 8
         while True:
             end = tuple(tokens[-count:])
-            if len(end) == len(tokens):
-                return end
             words = self._words(self.vocab.decode(end))
             stable = self._stable_words(words)
-            if stable > 1 and self._may_begin(tokens, len(tokens) - len(end)):
-                return self._from_word(end, words[: stable - 1])
+            if len(end) == len(tokens) or (stable > 1 and self._may_begin(tokens, len(tokens) - len(end))):
+                return self._from_word(end, words[:stable])
             count *= 2
 
     def _may_begin(self, tokens: Sequence[int], index: int) -> bool:
@@ -269,10 +243,9 @@ class ByteLevelBPE:
         """(vocab.rows,): the tokens t for which tokens + [t] is final."""
         text = self.vocab.decode(tokens)
         shape, positions = self._pretokenizer.shapes.context_shape(text.decode("utf-8", "surrogateescape"))
-        codes, outcomes = self._outcomes(shape)
+        codes, outcomes = self._cuts.outcomes(shape)
         verdicts = self._verdicts(tokens, outcomes, positions)
-        by_row = verdicts[codes][self._group_of_row]
-        np.maximum.at(by_row, self._other_rows, verdicts[codes[self._other_groups]])
+        by_row = self._cuts.groups_after(shape).greatest(verdicts[codes])
         allowed: BoolArray = by_row == _ALWAYS
         if (verdicts == _IF_NO_MERGE).any():
             free = (by_row == _IF_NO_MERGE) & self._pairs.successors(tokens[-1])
@@ -289,15 +262,16 @@ class ByteLevelBPE:
         """Rows of the tokens that, with some text behind them, would be cut otherwise than at the end."""
         text = self.vocab.decode(tokens).decode("utf-8", "surrogateescape")
         shape, positions = self._pretokenizer.shapes.context_shape(text)
-        recuts = self._recuts(shape)
+        recuts = self._cuts.recuts(shape)
         if not recuts:
             return []
+        groups = self._cuts.groups_after(shape)
         verdicts = self._verdicts(tokens, [cut for _, cut in recuts], positions)
-        groups = [group for (group, _), verdict in zip(recuts, verdicts, strict=True) if verdict != _NEVER]
-        rows = np.flatnonzero(np.isin(self._group_of_row, groups))
-        others = self._other_rows[np.isin(self._other_groups, groups)]
-        rows = np.union1d(rows, others)
-        found: list[int] = rows[self._reachable_rows[rows]].tolist()
+        by_group = np.zeros(len(groups.shapes), dtype=np.int8)
+        np.maximum.at(by_group, [group for group, _ in recuts], verdicts)
+        found: list[int] = np.flatnonzero(
+            (groups.greatest(by_group) != _NEVER) & self._reachable_rows
+        ).tolist()
         return found
 
     def _spelling_whole(self, tokens: tuple[int, ...]) -> list[int]:
@@ -312,29 +286,6 @@ class ByteLevelBPE:
                 rows += range(*self.vocab.exact_range(rest, *self.vocab.prefix_range(rest))) if rest else ()
                 index += 1
         return rows
-
-    def _cut_otherwise(self, shape: str) -> list[tuple[int, Cut]]:
-        """(group, outcome) for the groups whose outcome is another one if text follows."""
-        found: dict[tuple[int, Cut], None] = {}
-        codes, outcomes = self._outcomes(shape)
-        for group, token_shape in enumerate(self._shapes):
-            both = shape + token_shape
-            for follower in self._pretokenizer.followers(both):
-                cuts = [cut for cut in self._pretokenizer.cuts(both + follower) if cut < len(both)]
-                outcome = _outcome(cuts, len(shape))
-                if outcome not in (_INSIDE, outcomes[codes[group]]):
-                    found[group, outcome] = None
-        return list(found)
-
-    def _cut_outcomes(self, shape: str) -> tuple[npt.NDArray[np.int16], list[Cut]]:
-        """For each group of tokens the number of its outcome, and the outcomes: cuts inside the context."""
-        numbers: dict[Cut, int] = {}
-        codes = np.empty(len(self._shapes), dtype=np.int16)
-        end = len(shape)
-        for group, token_shape in enumerate(self._shapes):
-            cuts = self._pretokenizer.cuts(shape + token_shape)[:-1]
-            codes[group] = numbers.setdefault(_outcome(cuts, end), len(numbers))
-        return codes, list(numbers)
 
     def _verdicts(
         self, tokens: tuple[int, ...], outcomes: list[Cut], positions: list[int]
@@ -351,7 +302,7 @@ class ByteLevelBPE:
         merged |= {ends[-1]} if tokens and tokens[-1] in self._whole_ids else set()
         verdicts = []
         for outcome in outcomes:
-            if outcome == _INSIDE:
+            if outcome == INSIDE:
                 verdicts.append(_NEVER)
                 continue
             cuts = {int(byte_position[positions[cut]]) for cut in outcome}
@@ -381,7 +332,3 @@ class ByteLevelBPE:
         """
         for row in range(*self._continuation_rows):
             allowed[row] = test([*tokens, int(self.vocab.order[row])])
-
-
-def _outcome(cuts: Sequence[int], context_end: int) -> Cut:
-    return _INSIDE if cuts and cuts[-1] > context_end else tuple(cuts)

@@ -11,6 +11,10 @@ sets are the same *atom*:
     Proof. The expressions look at most two characters back (a contraction) or one ahead (`(?!\\S)`), and
     repeat sets that are not counted without an upper bound.
 
+    Claim. Unless one of the last two characters of a context is an apostrophe, letters of contractions that
+    stand first behind it are like any others.
+    Proof. A contraction is an apostrophe and at most two letters.
+
 So the cuts of a long text near its end follow from a short string of representatives, its *shape*.
 """
 
@@ -77,20 +81,25 @@ class Shapes:
         """`text` with every character replaced by its atom's representative; the length stays."""
         return text.translate(self._representatives)
 
-    def word_shapes(self, texts: Sequence[str]) -> list[str]:
+    def word_shapes(self, texts: Sequence[str], *, reached: bool) -> list[str]:
         """The shapes of many short texts that may follow any context.
 
-        Letters of contractions stay apart where an apostrophe could stand before them.
+        Letters of contractions stay apart where an apostrophe stands before them, or may do so in a
+        context that `reaches_on`, if the texts are `reached` by one.
         """
         atoms, joined, start = self.atoms_of("".join(texts)), [], 0
         for text in texts:
             joined.append(atoms[start : start + len(text)])
             start += len(text)
         all_atoms = _SEPARATOR + _SEPARATOR.join(joined)
-        for pattern, letter in self._far[::2]:
+        for pattern, letter in self._far[not reached :: 2]:
             all_atoms = pattern.sub(letter, all_atoms)
         reduced: str = self._run.sub(r"\1\1\1\1", all_atoms)
         return reduced.split(_SEPARATOR)[1:]
+
+    def reaches_on(self, shape: str) -> bool:
+        """Whether a contraction may begin in a context of this shape and end behind it."""
+        return bool(self._far) and "'" in shape[-2:]
 
     def context_shape(self, text: str) -> tuple[str, list[int]]:
         """The shape of a context's end, and for each boundary in it the position in `text`.

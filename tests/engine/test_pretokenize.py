@@ -57,7 +57,8 @@ def test_the_shape_of_context_and_token_is_cut_like_them(family: Pretokenizer) -
     for _ in range(ROUNDS):
         context, token = some_text(rng, letters, 7), some_text(rng, letters, 4)
         shape, positions = family.shapes.context_shape(context)
-        (token_shape,) = family.shapes.word_shapes([token])
+        reached = family.shapes.reaches_on(shape)
+        (token_shape,) = family.shapes.word_shapes([token], reached=reached)
         both = family.cuts(context + token)[:-1]
         reduced = family.cuts(shape + token_shape)[:-1]
         inside = bool(both) and both[-1] > len(context)
@@ -103,3 +104,13 @@ def test_a_text_cut_before_its_last_words_is_cut_alike_there(family: Pretokenize
 def test_names_lead_to_expressions() -> None:
     assert set(GGUF_NAMES.values()) | {"none"} == set(EXPRESSIONS)
     assert GGUF_NAMES.keys() >= IGNORE_MERGES
+
+
+def test_stable_words_may_be_left_out(family: Pretokenizer) -> None:
+    rng, letters = random.Random(4), alphabet(family)
+    for _ in range(ROUNDS):
+        text, more = some_text(rng, letters, 9), some_text(rng, letters, 5)
+        words = family.split(text)
+        stable = family.stable_words(words)
+        rest = "".join(words[stable:])
+        assert family.split(text + more)[stable:] == family.split(rest + more), (text, more)

@@ -1,0 +1,91 @@
+"""Where a pretokenizer cuts context + t, for all tokens t at once.
+
+They depend on t only through its shape (`shapes`), of which there are some hundred; or a thousand, where the
+context ends near an apostrophe, because then it matters which letters t begins with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.tokenizers.pretokenize import Pretokenizer
+from engine.tokenizers.utf8 import partial_length
+from engine.vocab import Vocab
+
+Cut = tuple[int, ...]
+"""Word ends inside a context (shape positions)."""
+INSIDE: Cut = (-1,)
+"""A cut falls inside the appended token."""
+
+
+class Groups:
+    """Tokens by shape. A token that ends inside a character has one shape for each completion."""
+
+    def __init__(self, rows: Sequence[int], shapes: Sequence[str]) -> None:
+        """`shapes[k]` is a shape of the token in `rows[k]`; the rows are ascending."""
+        numbers: dict[str, int] = {}
+        groups = np.array([numbers.setdefault(shape, len(numbers)) for shape in shapes], dtype=np.int16)
+        self.shapes = list(numbers)
+        first = np.diff(np.array([-1, *rows])) > 0
+        self._group_of_row = groups[first]
+        self._other_rows, self._other_groups = np.array(rows, dtype=np.int64)[~first], groups[~first]
+
+    def greatest(self, values: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+        """(vocab.rows,): for each token the greatest of its groups' `values` (groups,)."""
+        by_row = values[self._group_of_row]
+        np.maximum.at(by_row, self._other_rows, values[self._other_groups])
+        return by_row
+
+
+class TokenCuts:
+    """The cuts behind any context, for the tokens of one vocabulary."""
+
+    def __init__(self, vocab: Vocab, pretokenizer: Pretokenizer) -> None:
+        rows: list[int] = []
+        texts: list[str] = []
+        for row, token in enumerate(vocab.sorted_bytes):
+            whole = token[: len(token) - partial_length(token)].decode("utf-8", "surrogateescape")
+            for completion in pretokenizer.completions(token):
+                rows.append(row)
+                texts.append(whole + completion)
+        self._pretokenizer = pretokenizer
+        self._reached, self._others = (
+            Groups(rows, pretokenizer.shapes.word_shapes(texts, reached=reached)) for reached in (True, False)
+        )
+        self.outcomes = lru_cache(maxsize=4096)(self._outcomes)
+        self.recuts = lru_cache(maxsize=4096)(self._recuts)
+
+    def groups_after(self, shape: str) -> Groups:
+        """The groups that the numbers of `outcomes` and `recuts` are of."""
+        return self._reached if self._pretokenizer.shapes.reaches_on(shape) else self._others
+
+    def _outcomes(self, shape: str) -> tuple[npt.NDArray[np.int16], list[Cut]]:
+        """For each group of tokens behind `shape` the number of its outcome, and the outcomes."""
+        numbers: dict[Cut, int] = {}
+        groups = self.groups_after(shape)
+        codes = np.empty(len(groups.shapes), dtype=np.int16)
+        for group, token_shape in enumerate(groups.shapes):
+            cuts = self._pretokenizer.cuts(shape + token_shape)[:-1]
+            codes[group] = numbers.setdefault(_outcome(cuts, len(shape)), len(numbers))
+        return codes, list(numbers)
+
+    def _recuts(self, shape: str) -> list[tuple[int, Cut]]:
+        """(group, outcome) for the groups whose outcome is another one if text follows."""
+        found: dict[tuple[int, Cut], None] = {}
+        codes, outcomes = self.outcomes(shape)
+        for group, token_shape in enumerate(self.groups_after(shape).shapes):
+            both = shape + token_shape
+            for follower in self._pretokenizer.followers(both):
+                cuts = [cut for cut in self._pretokenizer.cuts(both + follower) if cut < len(both)]
+                outcome = _outcome(cuts, len(shape))
+                if outcome not in (INSIDE, outcomes[codes[group]]):
+                    found[group, outcome] = None
+        return list(found)
+
+
+def _outcome(cuts: Sequence[int], context_end: int) -> Cut:
+    return INSIDE if cuts and cuts[-1] > context_end else tuple(cuts)
