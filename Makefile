@@ -2,7 +2,7 @@
 #   make demo   complete in the middle of names of a real file, with the default model
 #   make test   everything the project checks
 .NOTPARALLEL:
-.PHONY: help demo test test-vscode check clean test-long bench-cursors bench-noise bench-genlm bench-replay bench-peers bench-start
+.PHONY: help demo test test-vscode test-torch check clean test-long bench-cursors bench-noise bench-genlm bench-replay bench-peers bench-start
 BIN := .venv/bin
 
 help:
@@ -45,6 +45,21 @@ bench-cursors:
 bench-noise:
 	@scripts/setup run
 	@$(BIN)/python -m bench.noise
+
+# torch is large (the CPU build 0.2 GB, CUDA builds gigabytes), so its tests have an environment of their own
+# over .venv. On a machine with a GPU the same target runs them there.
+TORCH ?= torch==2.13.0
+.venv-torch/ready: pyproject.toml Makefile
+	@scripts/setup test
+	@test -x .venv-torch/bin/python || $(BIN)/python -m venv .venv-torch
+	@$(BIN)/python -c "import sysconfig as s; print('import site; site.addsitedir(%r)' % s.get_path('purelib'))" \
+	    > "$$(.venv-torch/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))")/midword.pth"
+	.venv-torch/bin/pip install -q "$(TORCH)" "transformers>=4.56" triton
+	@touch $@
+
+test-torch: .venv-torch/ready
+	@scripts/setup test
+	.venv-torch/bin/python -m pytest tests/engine/backends tests/engine/models/test_hf_folder.py
 
 clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from engine.model import DEFAULT_CONTEXT_TOKENS, DEFAULT_KV_BUDGET_MB, Model, load_model
+from engine.model import DEFAULT_CONTEXT_TOKENS, DEFAULT_KV_BUDGET_MB, KV_TYPES, Model, load_model
 from engine.models.progress import Report
 from engine.service import Service
 
@@ -18,9 +18,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     parser = argparse.ArgumentParser(prog="python -m engine", description=__doc__)
     serve = parser.add_subparsers(dest="command", required=True).add_parser("serve", help=__doc__)
     serve.add_argument(
-        "--model", default=None, help="name in the registry or path of a GGUF (default: the default model)"
+        "--model", default=None, help="registry name, GGUF or folder (default: the default model)"
     )
-    serve.add_argument("--kv", default="f32", choices=("f16", "f32", "q8_0"), help="type of keys and values")
+    serve.add_argument("--kv", default="auto", choices=KV_TYPES, help="type of keys and values")
     serve.add_argument(
         "--context", type=int, default=DEFAULT_CONTEXT_TOKENS, help="tokens in the KV cache at most"
     )

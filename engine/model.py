@@ -7,8 +7,10 @@ from pathlib import Path
 
 from engine.backends.base import Backend
 from engine.cache import Scorer
+from engine.errors import BackendError, ModelCorrupt
 from engine.fim import Template
 from engine.models.gguf import read_metadata
+from engine.models.hf_folder import check_folder, end_texts, find_folder, folder_metadata
 from engine.models.home import tables_dir
 from engine.models.progress import Report
 from engine.models.store import resolve
@@ -19,6 +21,8 @@ from engine.tokenizers.kept import kept_tokenizer
 DEFAULT_CONTEXT_TOKENS = 4096
 DEFAULT_KV_BUDGET_MB = 64
 """Memory for the keys and values of documents beside the one in the cache."""
+KV_TYPES = ("auto", "f32", "f16", "bf16", "q8_0")
+"""What keys and values may be kept as; "auto" is F32 on llama.cpp, the weights' own type on torch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +45,21 @@ class Model:
 def load_model(
     name_or_path: str | None = None,
     *,
-    kv: str = "f32",
+    kv: str = "auto",
     context_length: int = DEFAULT_CONTEXT_TOKENS,
     kv_budget_mb: int = DEFAULT_KV_BUDGET_MB,
     progress: Report | None = None,
 ) -> Model:
-    """Opens a model of the registry or a GGUF file on llama.cpp (None: the default model).
+    """Opens a model of the registry or a GGUF file on llama.cpp, a Hugging Face folder on torch (None: the
+    default model).
 
-    Raises ModelError if it cannot be had or is not exact here, BackendError if llama.cpp refuses it.
+    Raises ModelError if it cannot be had or is not exact here, BackendError if the library refuses it.
     """
+    if name_or_path is not None and (found := find_folder(name_or_path)):
+        folder, weights = found
+        return open_folder(
+            folder, weights=weights, kv=kv, context_length=context_length, kv_budget_mb=kv_budget_mb
+        )
     file = resolve(name_or_path, progress)
     return open_gguf(
         file.path,
@@ -68,7 +78,7 @@ def open_gguf(
     name: str,
     family: str | None = None,
     stops: tuple[str, ...] = (),
-    kv: str = "f32",
+    kv: str = "auto",
     context_length: int = DEFAULT_CONTEXT_TOKENS,
     kv_budget_mb: int = DEFAULT_KV_BUDGET_MB,
 ) -> Model:
@@ -85,5 +95,42 @@ def open_gguf(
         scorer=Scorer(backend),
         template=template,
         stop_tokens=stop_tokens(metadata, family, stops),
+        separator=separator_token(metadata),
+    )
+
+
+def open_folder(
+    folder: Path,
+    *,
+    weights: str | None = None,
+    kv: str = "auto",
+    context_length: int = DEFAULT_CONTEXT_TOKENS,
+    kv_budget_mb: int = DEFAULT_KV_BUDGET_MB,
+) -> Model:
+    """Opens a folder of safetensors on torch (`weights`: see `TorchBackend`). Raises as `load_model`."""
+    check_folder(folder)
+    metadata = folder_metadata(folder)
+    tokenizer = kept_tokenizer(metadata, tables_dir())
+    template = template_from_metadata(metadata, None)
+    try:
+        from engine.backends.torch import TorchBackend
+    except ImportError as error:
+        raise BackendError(
+            f'a folder of safetensors needs torch ({error}); install it with: pip install "midword[torch]"'
+        ) from None
+    backend = TorchBackend(
+        folder, context_length=context_length, weights=weights, kv=kv, parking_bytes=kv_budget_mb * 2**20
+    )
+    if backend.vocab_size < len(tokenizer.vocab):
+        raise ModelCorrupt(
+            f"{folder} has weights for {backend.vocab_size} tokens, its tokenizer.json has"
+            f" {len(tokenizer.vocab)}; they are not of one model"
+        )
+    return Model(
+        name=folder.resolve().name,
+        tokenizer=tokenizer,
+        scorer=Scorer(backend),
+        template=template,
+        stop_tokens=stop_tokens(metadata, None, end_texts(folder, metadata)),
         separator=separator_token(metadata),
     )

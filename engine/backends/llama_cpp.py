@@ -20,18 +20,15 @@ from engine.backends.base import StopSignal
 from engine.backends.kv_cache import KvCache
 from engine.backends.openmp import spin_briefly
 from engine.backends.parking import State
-from engine.backends.sequences import BatchToken, Plan
+from engine.backends.planned import SEQUENCES, PlannedBackend
+from engine.backends.sequences import BatchToken
 from engine.errors import BackendError, ModelCorrupt
-from engine.tree import ROOT, TokenTree
 from engine.vocab import FloatArray
 
-SEQUENCES = 32
 PREFILL_CHUNK = 256
 """Most tokens in one decode."""
-SMALLEST_CHUNK = 32
-"""After an aborted decode the next one is half as large, down to this, so that prompts get on."""
 
-KV_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}
+KV_TYPES = {"auto": 0, "f32": 0, "f16": 1, "q8_0": 8}
 """Name → ggml_type of keys and values."""
 
 _KV_FULL, _ABORTED = 1, 2
@@ -57,7 +54,7 @@ def _libc() -> Any:
     return ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)
 
 
-class LlamaCppBackend:
+class LlamaCppBackend(PlannedBackend):
     """One model file, one context with a unified KV cache. Implements `backends.base.Backend`."""
 
     def __init__(
@@ -65,7 +62,7 @@ class LlamaCppBackend:
         path: Path,
         *,
         context_length: int,
-        kv: str = "f32",
+        kv: str = "auto",
         threads: int | None = None,
         parking_bytes: int = 0,
     ) -> None:
@@ -84,16 +81,14 @@ class LlamaCppBackend:
         self.context_length = min(context_length, trained)
         self._context = self._make_context(kv)
         operations = _Operations(self._lib, self._context)
-        self._kv = KvCache(
+        kv_cache = KvCache(
             operations, cells=self.context_length, sequences=SEQUENCES, parking_bytes=parking_bytes
         )
+        super().__init__(kv_cache, PREFILL_CHUNK)
         self.vocab_size = int(self._lib.llama_vocab_n_tokens(self._lib.llama_model_get_vocab(self._model)))
         self._batch = self._lib.llama_batch_init(PREFILL_CHUNK, 0, SEQUENCES)
-        self._chunk = PREFILL_CHUNK
         callback = self._lib.ggml_abort_callback
         self._strlen, self._never = ctypes.cast(_libc().strlen, callback), callback()
-        self.evaluations = 0
-        self.tokens_evaluated = 0
 
     def _load(self, path: Path) -> Any:
         self._lib.llama_backend_init()
@@ -123,53 +118,13 @@ class LlamaCppBackend:
             )
         return context
 
-    def score(
-        self, context: Sequence[int], tree: TokenTree, wanted: Sequence[int], stop: StopSignal
+    def evaluate_chunk(
+        self, chunk: Sequence[BatchToken], asked: Sequence[int], stop: StopSignal
     ) -> list[FloatArray]:
-        """See `Backend.score`."""
-        depth = max((len(tree.branch(leaf)) for leaf in tree.leaves()), default=0)
-        if len(context) + depth > self.context_length:
-            raise BackendError(
-                f"the prompt needs {len(context) + depth} tokens, the context holds {self.context_length}"
-            )
-        if not context and ROOT in wanted:
-            raise ValueError("a distribution after no token at all is not defined")
-        plan = self._kv.prepare(context, tree, wanted)
-        rows = self._evaluate(plan, len(context), set(wanted), stop)
-        return [rows[node] for node in wanted]
-
-    def _evaluate(
-        self, plan: Plan, context_tokens: int, wanted: set[int], stop: StopSignal
-    ) -> dict[int, FloatArray]:
-        """Carries out a plan chunk by chunk; rows by wanted node."""
-        rows: dict[int, FloatArray] = {}
-        with self._settling(plan) as done, self._abortable(stop):
-            while done[0] < len(plan.batch):
-                stop.check()
-                chunk = plan.batch[done[0] : done[0] + self._chunk]
-                asked = {
-                    index: node
-                    for index, token in enumerate(chunk)
-                    if (node := _node(token, context_tokens)) in wanted
-                }
-                self._decode(chunk, asked, stop)
-                rows |= {node: self._log_probabilities(index) for index, node in asked.items()}
-                done[0] += len(chunk)
-        return rows
-
-    @contextmanager
-    def _settling(self, plan: Plan) -> Iterator[list[int]]:
-        """Whatever ends the evaluation, the table knows what became resident: the yielded [count]."""
-        done = [0]
-        try:
-            yield done
-        except BackendError:
-            self._kv.forget(plan)
-            raise
-        except BaseException:
-            self._kv.settle(plan, done[0])
-            raise
-        self._kv.settle(plan, done[0])
+        """See `PlannedBackend.evaluate_chunk`."""
+        with self._abortable(stop):
+            self._decode(chunk, set(asked), stop)
+        return [self._log_probabilities(index) for index in asked]
 
     @contextmanager
     def _abortable(self, stop: StopSignal) -> Iterator[None]:
@@ -203,14 +158,9 @@ class LlamaCppBackend:
                     f"the context of {self.context_length} tokens is full; choose a larger one"
                 )
         if status == _ABORTED:
-            self._chunk = max(SMALLEST_CHUNK, self._chunk // 2)
             stop.check()
         if status != 0:
             raise BackendError(f"llama.cpp failed to evaluate a batch of {len(chunk)} tokens (code {status})")
-        if len(chunk) == self._chunk:
-            self._chunk = min(PREFILL_CHUNK, self._chunk * 2)
-        self.evaluations += 1
-        self.tokens_evaluated += len(chunk)
 
     def _log_probabilities(self, index: int) -> FloatArray:
         pointer = self._lib.llama_get_logits_ith(self._context, index)
@@ -226,16 +176,6 @@ class LlamaCppBackend:
             self._lib.llama_free(self._context)
             self._lib.llama_model_free(self._model)
             self._context = None
-
-
-_INSIDE = ROOT - 1
-
-
-def _node(token: BatchToken, context_tokens: int) -> int:
-    """The node of the tree at this position: ROOT at the context's end, _INSIDE further before."""
-    if token.node is not None:
-        return token.node
-    return ROOT if token.position == context_tokens - 1 else _INSIDE
 
 
 class _Operations:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from engine.completer import Completer
-from engine.model import DEFAULT_CONTEXT_TOKENS, load_model
+from engine.model import DEFAULT_CONTEXT_TOKENS, KV_TYPES, load_model
 from engine.models.progress import bar
 
 
@@ -15,10 +15,10 @@ def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False)
         "--model",
         metavar="NAME|PATH",
         action="append" if several else "store",
-        help="model of the registry, or a GGUF file (default: the default model)"
+        help="model of the registry, a GGUF file, or a folder of safetensors (default: the default model)"
         + ("; give it several times for an ensemble, mixed byte by byte" if several else ""),
     )
-    parser.add_argument("--kv", default="f32", choices=("f16", "f32", "q8_0"), help="type of keys and values")
+    parser.add_argument("--kv", default="auto", choices=KV_TYPES, help="type of keys and values")
     parser.add_argument(
         "--context", type=int, default=DEFAULT_CONTEXT_TOKENS, metavar="TOKENS", help="context length"
     )

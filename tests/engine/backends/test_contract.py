@@ -1,8 +1,9 @@
 """What every backend owes (`backends.base.Backend`): the same tests on each of them.
 
-The llama.cpp backend runs a tiny llama with random F32 weights, so that nothing is downloaded; the default
-model's own numbers are in `test_default_model.py`. One-by-one scoring, on a backend of its own that has
-nothing resident, is the reference.
+The llama.cpp and torch backends run a tiny llama with random F32 weights, so that nothing is downloaded; the
+default model's own numbers are in `test_default_model.py`. Torch is not part of the development install:
+without it its tests are skipped, `make test-torch` runs them. One-by-one scoring, on a backend of its own
+that has nothing resident, is the reference.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from engine.cache import Scorer
 from engine.errors import BackendError, Cancelled
 from engine.tree import ROOT, TokenPath, TokenTree, tree_of
 from engine.vocab import FloatArray
-from tests.engine.backends.tiny_llama import CONTEXT, write_tiny_llama
+from tests.engine.backends.tiny_llama import CONTEXT, write_tiny_folder, write_tiny_llama
 
 VOCABULARY = 300
 TOLERANCE = 1e-5
 """Largest total variation allowed between two ways to score the same path, F32 weights and F32 KV."""
 
 Open = Callable[[], Backend]
-KINDS = ("fake", "llama.cpp")
+KINDS = ("fake", "llama.cpp", "torch")
 CACHING = pytest.mark.parametrize("open_backend", KINDS[1:], indirect=True)
 """For what only a backend with a KV cache can show; the fake one evaluates every tree anew."""
 
@@ -42,6 +43,13 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    write_tiny_folder(folder)
+    return folder
+
+
 @pytest.fixture(params=KINDS)
 def open_backend(request: pytest.FixtureRequest) -> Iterator[Open]:
     """Opens backends of one kind over one model, and closes them."""
@@ -50,6 +58,12 @@ def open_backend(request: pytest.FixtureRequest) -> Iterator[Open]:
     def open_one() -> Backend:
         if request.param == "fake":
             backend: Backend = FakeBackend(random_table(VOCABULARY, seed=3), VOCABULARY, CONTEXT)
+        elif request.param == "torch":
+            pytest.importorskip("torch", reason="torch is not installed; `make test-torch` runs this")
+            from engine.backends.torch import TorchBackend
+
+            folder = request.getfixturevalue("tiny_folder")
+            backend = TorchBackend(folder, context_length=CONTEXT, device="cpu", parking_bytes=2**20)
         else:
             path = request.getfixturevalue("tiny_llama")
             backend = LlamaCppBackend(path, context_length=CONTEXT, threads=1, parking_bytes=2**20)

@@ -1,7 +1,14 @@
-"""A real llama with random weights, small enough to be loaded in milliseconds: 2 layers of width 64."""
+"""A real llama with random weights, small enough to be loaded in milliseconds: 2 layers of width 64.
+
+The same weights as a GGUF file and as a folder of Hugging Face's. A GGUF has the rows of query and key heads
+in another order: its rotary embedding turns neighbours, Hugging Face's turns the two halves of a head.
+"""
 
 from __future__ import annotations
 
+import json
+import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +25,7 @@ _U32, _F32, _STRING, _ARRAY, _I32, _BOOL = 4, 6, 8, 9, 5, 7
 
 def write_tiny_llama(path: Path, seed: int = 0) -> None:
     """Writes the GGUF: starcoder-like vocabulary with four sentinels, F32 weights."""
-    trained, rng = vocabulary(), np.random.default_rng(seed)
+    trained = vocabulary()
     tokens = trained.gguf_tokens
     kinds = [TokenKind.NORMAL] * (len(tokens) - len(SENTINELS)) + [TokenKind.CONTROL] * len(SENTINELS)
     first = len(tokens) - len(SENTINELS)
@@ -44,18 +51,25 @@ def write_tiny_llama(path: Path, seed: int = 0) -> None:
             for k, part in enumerate(("pre", "suf", "mid"))
         },
     }
-    tensors: dict[str, tuple[int, tuple[int, ...], bytes]] = {}
+    tensors = {f"{name}.weight": (0, weights.shape[::-1], weights.tobytes())
+               for name, weights in tiny_weights(seed).items()}  # fmt: skip
+    path.write_bytes(gguf_bytes(pairs, tensors))
+
+
+def tiny_weights(seed: int = 0) -> dict[str, Any]:
+    """GGUF's name → F32 weights, (outputs, inputs) or (width,)."""
+    rng, found = np.random.default_rng(seed), dict[str, Any]()
 
     def add(name: str, inputs: int, outputs: int | None = None) -> None:
-        """A matrix of normal weights, or a norm's vector near one. GGUF names the fastest axis first."""
+        """A matrix of normal weights, or a norm's vector near one."""
         if outputs is None:
-            weights, shape = 1 + 0.1 * rng.normal(size=inputs), (inputs,)
+            found[name] = (1 + 0.1 * rng.normal(size=inputs)).astype("<f4")
         else:
-            weights, shape = rng.normal(size=(outputs, inputs)) * 1.5 / inputs**0.5, (inputs, outputs)
-        tensors[f"{name}.weight"] = (0, shape, weights.astype("<f4").tobytes())
+            found[name] = (rng.normal(size=(outputs, inputs)) * 1.5 / inputs**0.5).astype("<f4")
 
-    add("token_embd", _WIDTH, len(tokens))
-    add("output", _WIDTH, len(tokens))
+    tokens = len(vocabulary().gguf_tokens)
+    add("token_embd", _WIDTH, tokens)
+    add("output", _WIDTH, tokens)
     add("output_norm", _WIDTH)
     for layer in range(_LAYERS):
         block, kv_width = f"blk.{layer}", _WIDTH * _KV_HEADS // _HEADS
@@ -68,4 +82,81 @@ def write_tiny_llama(path: Path, seed: int = 0) -> None:
         add(f"{block}.ffn_gate", _WIDTH, _INNER)
         add(f"{block}.ffn_up", _WIDTH, _INNER)
         add(f"{block}.ffn_down", _INNER, _WIDTH)
-    path.write_bytes(gguf_bytes(pairs, tensors))
+    return found
+
+
+_HF_NAMES = {
+    "token_embd": "model.embed_tokens", "output": "lm_head", "output_norm": "model.norm",
+    "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
+    "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}  # fmt: skip
+
+
+def write_tiny_folder(folder: Path, seed: int = 0, **settings: Any) -> None:
+    """The same model as a folder; `settings` change its config.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": _WIDTH,
+        "intermediate_size": _INNER, "num_hidden_layers": _LAYERS, "num_attention_heads": _HEADS,
+        "num_key_value_heads": _KV_HEADS, "max_position_embeddings": CONTEXT, "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0, "vocab_size": len(vocabulary().gguf_tokens), "hidden_act": "silu",
+        "tie_word_embeddings": False, "bos_token_id": None,
+        "eos_token_id": len(vocabulary().gguf_tokens) - 1,
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config | settings))
+    (folder / "tokenizer.json").write_text(json.dumps(_tokenizer_json()))
+    tensors = {_hf_name(name): _hf_rows(name, weights) for name, weights in tiny_weights(seed).items()}
+    (folder / "model.safetensors").write_bytes(safetensors_bytes(tensors))
+
+
+def _hf_name(name: str) -> str:
+    if name.startswith("blk."):
+        _, layer, part = name.split(".")
+        return f"model.layers.{layer}.{_HF_NAMES[part]}.weight"
+    return f"{_HF_NAMES[name]}.weight"
+
+
+def _hf_rows(name: str, weights: Any) -> Any:
+    """Query and key heads with all first partners of a rotation before all second ones."""
+    if not name.endswith(("attn_q", "attn_k")):
+        return weights
+    pairs = weights.reshape(-1, _WIDTH // _HEADS // 2, 2, weights.shape[1])
+    return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(weights.shape)
+
+
+def safetensors_bytes(tensors: Mapping[str, Any]) -> bytes:
+    """F32 arrays as the format says: the header's length, the header, the weights one after the other."""
+    header, body = dict[str, Any](), b""
+    for name, weights in tensors.items():
+        offsets = [len(body), len(body) + weights.nbytes]
+        header[name] = {"dtype": "F32", "shape": list(weights.shape), "data_offsets": offsets}
+        body += weights.tobytes()
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+def _tokenizer_json() -> dict[str, Any]:
+    trained = vocabulary()
+    special = {"special": True, "lstrip": False, "rstrip": False, "single_word": False, "normalized": False}
+    ids = {text: token for token, text in enumerate(trained.gguf_tokens)}
+    return {
+        "version": "1.0",
+        "added_tokens": [{"id": ids[text], "content": text, **special} for text in SENTINELS],
+        "normalizer": None,
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [
+                {"type": "Digits", "individual_digits": True},
+                {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+            ],
+        },
+        "post_processor": None,
+        "decoder": {"type": "ByteLevel"},
+        "model": {
+            "type": "BPE",
+            "vocab": {text: token for text, token in ids.items() if text not in SENTINELS},
+            "merges": trained.gguf_merges,
+        },
+    }

@@ -1,0 +1,115 @@
+"""What backends with a KV cache have in common: a plan carried out chunk by chunk.
+
+`KvCache` says what is resident and what is left to evaluate. A backend evaluates one chunk; this class
+takes care that whatever ends the evaluation, the table knows what became resident.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from engine.backends.base import StopSignal
+from engine.backends.kv_cache import KvCache
+from engine.backends.sequences import BatchToken, Plan
+from engine.errors import BackendError, Cancelled
+from engine.tree import ROOT, TokenTree
+from engine.vocab import FloatArray
+
+SEQUENCES = 32
+SMALLEST_CHUNK = 32
+"""After an aborted evaluation the next one is half as large, down to this, so that prompts get on."""
+_INSIDE = ROOT - 1
+
+
+class PlannedBackend(ABC):
+    """Implements `backends.base.Backend.score` over `evaluate_chunk`."""
+
+    vocab_size: int
+    context_length: int
+
+    def __init__(self, kv: KvCache, largest_chunk: int) -> None:
+        self._kv = kv
+        self._largest_chunk = self._chunk = largest_chunk
+        self.evaluations = 0
+        self.tokens_evaluated = 0
+
+    @abstractmethod
+    def evaluate_chunk(
+        self, chunk: Sequence[BatchToken], asked: Sequence[int], stop: StopSignal
+    ) -> list[FloatArray]:
+        """One model call: (vocab_size,) natural log-probabilities after each of the `asked` indices.
+
+        Raises Cancelled when `stop` ended it early, BackendError when nothing of the plan is worth keeping.
+        """
+
+    def score(
+        self, context: Sequence[int], tree: TokenTree, wanted: Sequence[int], stop: StopSignal
+    ) -> list[FloatArray]:
+        """See `Backend.score`."""
+        depth = max((len(tree.branch(leaf)) for leaf in tree.leaves()), default=0)
+        if len(context) + depth > self.context_length:
+            raise BackendError(
+                f"the prompt needs {len(context) + depth} tokens, the context holds {self.context_length}"
+            )
+        if not context and ROOT in wanted:
+            raise ValueError("a distribution after no token at all is not defined")
+        plan = self._kv.prepare(context, tree, wanted)
+        rows = self._evaluate(plan, len(context), set(wanted), stop)
+        return [rows[node] for node in wanted]
+
+    def _evaluate(
+        self, plan: Plan, context_tokens: int, wanted: set[int], stop: StopSignal
+    ) -> dict[int, FloatArray]:
+        """Carries out a plan chunk by chunk; rows by wanted node."""
+        rows: dict[int, FloatArray] = {}
+        with self._settling(plan) as done:
+            while done[0] < len(plan.batch):
+                stop.check()
+                chunk = plan.batch[done[0] : done[0] + self._chunk]
+                nodes = [_node(token, context_tokens) for token in chunk]
+                asked = [index for index, node in enumerate(nodes) if node in wanted]
+                found = self._counted(chunk, asked, stop)
+                rows |= {nodes[index]: row for index, row in zip(asked, found, strict=True)}
+                done[0] += len(chunk)
+        return rows
+
+    def _counted(
+        self, chunk: Sequence[BatchToken], asked: Sequence[int], stop: StopSignal
+    ) -> list[FloatArray]:
+        try:
+            rows = self.evaluate_chunk(chunk, asked, stop)
+        except Cancelled:
+            self._chunk = max(SMALLEST_CHUNK, self._chunk // 2)
+            raise
+        if len(chunk) == self._chunk:
+            self._chunk = min(self._largest_chunk, self._chunk * 2)
+        self.evaluations += 1
+        self.tokens_evaluated += len(chunk)
+        return rows
+
+    def limit_chunk(self) -> None:
+        """From now on evaluates at most half as much at once as it just tried to."""
+        self._chunk = self._largest_chunk = max(SMALLEST_CHUNK, self._chunk // 2)
+
+    @contextmanager
+    def _settling(self, plan: Plan) -> Iterator[list[int]]:
+        """Whatever ends the evaluation, the table knows what became resident: the yielded [count]."""
+        done = [0]
+        try:
+            yield done
+        except BackendError:
+            self._kv.forget(plan)
+            raise
+        except BaseException:
+            self._kv.settle(plan, done[0])
+            raise
+        self._kv.settle(plan, done[0])
+
+
+def _node(token: BatchToken, context_tokens: int) -> int:
+    """The node of the tree at this position: ROOT at the context's end, _INSIDE further before."""
+    if token.node is not None:
+        return token.node
+    return ROOT if token.position == context_tokens - 1 else _INSIDE

@@ -1,0 +1,183 @@
+"""torch and transformers on CPU, CUDA or MPS. Imported only when a model is opened.
+
+One call evaluates a whole token tree: each token attends to the cells of its own path in a static,
+preallocated cache. So any architecture will do whose attention transformers lets us replace; whether that
+came out right is checked when the model is opened, on a small tree against the architecture's own attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.backends.base import StopSignal
+from engine.backends.cells import CellArray, Cells
+from engine.backends.kv_cache import KvCache
+from engine.backends.parking import State
+from engine.backends.planned import SEQUENCES, PlannedBackend
+from engine.backends.sequences import BatchToken
+from engine.backends.torch_attention import Step
+from engine.backends.torch_kv import PAGE_CELLS, KvStore, StaticKv, Tensor
+from engine.backends.torch_model import DTYPES, TorchModel, is_out_of_memory, out_of_memory
+from engine.errors import BackendError, ModelUnsupported
+from engine.tree import tree_of
+from engine.vocab import FloatArray
+
+PREFILL_CHUNK = {"cpu": 256, "mps": 512, "cuda": 2048}
+"""Device → most tokens in one call."""
+CHECK_PATHS = ((1, 2, 3), (1, 2, 4), (1, 5), (6,))
+"""Branches of the tree that a model is checked with; the numbers stand for tokens all over the vocabulary."""
+
+
+class TorchBackend(PlannedBackend):
+    """One folder of safetensors. Implements `backends.base.Backend`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        context_length: int,
+        weights: str | None = None,
+        kv: str = "auto",
+        device: str | None = None,
+        parking_bytes: int = 0,
+    ) -> None:
+        """Loads the model and checks it (seconds).
+
+        `weights` is "f32", "bf16", "f16" or "int8", None for what suits the device; `kv` one of those but
+        int8, "auto" for the weights' own; `device` is torch's name of one, None for the best there is.
+        Raises ModelUnsupported, ModelCorrupt, or BackendError if memory runs out.
+        """
+        if kv not in ("auto", *DTYPES):
+            raise BackendError(f"unknown KV type {kv!r}; known for torch are auto, {', '.join(DTYPES)}")
+        self._device = torch.device(device or _best_device())
+        self._model = TorchModel(folder, weights, self._device)
+        self.vocab_size = self._model.vocab_size
+        self.context_length = min(context_length, self._model.trained_length)
+        self._store = self._allocate(kv)
+        self._cells = Cells(self.context_length, SEQUENCES)
+        self._operations = _Operations(self._cells, self._store, self._device)
+        kv_cache = KvCache(
+            self._operations, cells=self.context_length, sequences=SEQUENCES, parking_bytes=parking_bytes
+        )
+        super().__init__(kv_cache, PREFILL_CHUNK[self._device.type])
+        self._check(folder)
+
+    def _allocate(self, kv: str) -> KvStore:
+        dtype = DTYPES.get(kv, self._model.dtype)
+        try:
+            store = StaticKv(self._model.shapes, self.context_length, dtype, self._device)
+        except RuntimeError as error:
+            raise (out_of_memory(self._device) if is_out_of_memory(error) else error) from None
+        self._model.attention.store = store
+        return store
+
+    # -- checking ---------------------------------------------------------------------------------
+
+    def _check(self, folder: Path) -> None:
+        """Scores a small tree, also as warm-up. Raises ModelUnsupported if the model says otherwise."""
+        step = max(1, self.vocab_size // 8)
+        context = [step * 7 % self.vocab_size, step * 3 % self.vocab_size]
+        tree, ends = tree_of([tuple(step * k % self.vocab_size for k in path) for path in CHECK_PATHS])
+        rows = self.score(context, tree, ends, StopSignal())
+        for end, row in zip(ends, rows, strict=True):
+            path = context + [tree.tokens[node] for node in tree.branch(end)]
+            plain = _log_probabilities(self._model.plain_logits(path)[None])[0]
+            variation = float(np.abs(np.exp(plain) - np.exp(row)).sum() / 2)
+            if not variation < (1e-3 if self._model.dtype == torch.float32 else 0.1):
+                raise ModelUnsupported(
+                    f"{folder} cannot score token trees: a path in a tree differs from the path alone by a"
+                    f" total variation of {variation:.1e}; use its GGUF file, if there is one"
+                )
+        while self._kv.give_up_oldest():
+            pass
+        self.evaluations = self.tokens_evaluated = 0
+
+    # -- evaluating -------------------------------------------------------------------------------
+
+    def evaluate_chunk(
+        self, chunk: Sequence[BatchToken], asked: Sequence[int], stop: StopSignal
+    ) -> list[FloatArray]:
+        """See `PlannedBackend.evaluate_chunk`."""
+        step = self._step(chunk, self._placed(chunk), asked)
+        try:
+            return _log_probabilities(self._model.logits(step, stop))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            self.limit_chunk()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise out_of_memory(self._device)
+
+    def _placed(self, chunk: Sequence[BatchToken]) -> CellArray:
+        while (cells := self._cells.place(chunk)) is None:
+            if not self._kv.give_up_oldest():
+                raise BackendError(
+                    f"the context of {self.context_length} tokens is full; choose a larger one"
+                )
+        return cells
+
+    def _step(self, chunk: Sequence[BatchToken], cells: CellArray, asked: Sequence[int]) -> Step:
+        numbers, paths = np.unique([token.sequences[0] for token in chunk], return_inverse=True)
+        used = -(-self._cells.in_use // PAGE_CELLS) * PAGE_CELLS
+        return Step(
+            tokens=self._tensor([token.token for token in chunk]),
+            positions=self._tensor([token.position for token in chunk]),
+            cells=self._tensor(cells),
+            paths=self._tensor(paths),
+            seen=self._tensor(self._cells.visible_to(numbers, used)),
+            asked=self._tensor(list(asked)),
+        )
+
+    def _tensor(self, numbers: Any) -> Tensor:
+        array = np.asarray(numbers)
+        if array.dtype != np.int32:
+            array = array.astype(np.int64)
+        return torch.from_numpy(array).to(self._device)
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._model.close()
+        self._model.attention.store = None
+
+
+class _Operations:
+    """Cells and their contents. Implements `kv_cache.CacheOperations`."""
+
+    def __init__(self, cells: Cells, store: KvStore, device: Any) -> None:
+        self._cells, self._store, self._device = cells, store, device
+
+    def remove(self, number: int, start: int) -> None:
+        self._cells.remove(number, start)
+
+    def share(self, source: int, target: int, length: int) -> None:
+        self._cells.share(source, target, length)
+
+    def state_bytes(self, number: int) -> int:
+        return len(self._cells.held(number)) * self._store.cell_bytes
+
+    def save(self, number: int) -> State:
+        return self._store.save(torch.from_numpy(self._cells.held(number)).to(self._device))
+
+    def restore(self, number: int, state: State) -> bool:
+        cells = self._cells.fill(number, state.nbytes // self._store.cell_bytes)
+        if cells is None:
+            return False
+        self._store.restore(torch.from_numpy(cells).to(self._device), state)
+        return True
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _log_probabilities(logits: Tensor) -> list[FloatArray]:
+    """(k, vocab_size) logits on any device → k rows of natural logs."""
+    return list(torch.log_softmax(logits.cpu().double(), dim=-1).numpy())
