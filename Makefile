@@ -59,7 +59,7 @@ TORCH ?= torch==2.13.0
 
 test-torch: .venv-torch/ready
 	@scripts/setup test
-	.venv-torch/bin/python -m pytest tests/engine/backends tests/engine/models/test_hf_folder.py
+	.venv-torch/bin/python -m pytest tests/engine/backends tests/engine/models/test_hf_folder.py tests/kernels
 
 clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

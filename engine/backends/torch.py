@@ -7,7 +7,7 @@ came out right is checked when the model is opened, on a small tree against the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from engine.backends.torch_model import DTYPES, TorchModel, is_out_of_memory, ou
 from engine.errors import BackendError, ModelUnsupported
 from engine.tree import tree_of
 from engine.vocab import FloatArray
+from engine_kernels import torch_reference
 
 PREFILL_CHUNK = {"cpu": 256, "mps": 512, "cuda": 2048}
 """Device → most tokens in one call."""
@@ -65,6 +66,7 @@ class TorchBackend(PlannedBackend):
             self._operations, cells=self.context_length, sequences=SEQUENCES, parking_bytes=parking_bytes
         )
         super().__init__(kv_cache, PREFILL_CHUNK[self._device.type])
+        self._log_softmax = log_softmax_on(self._device)
         self._check(folder)
 
     def _allocate(self, kv: str) -> KvStore:
@@ -86,7 +88,7 @@ class TorchBackend(PlannedBackend):
         rows = self.score(context, tree, ends, StopSignal())
         for end, row in zip(ends, rows, strict=True):
             path = context + [tree.tokens[node] for node in tree.branch(end)]
-            plain = _log_probabilities(self._model.plain_logits(path)[None])[0]
+            plain = self._rows(self._model.plain_logits(path)[None])[0]
             variation = float(np.abs(np.exp(plain) - np.exp(row)).sum() / 2)
             if not variation < (1e-3 if self._model.dtype == torch.float32 else 0.1):
                 raise ModelUnsupported(
@@ -105,7 +107,7 @@ class TorchBackend(PlannedBackend):
         """See `PlannedBackend.evaluate_chunk`."""
         step = self._step(chunk, self._placed(chunk), asked)
         try:
-            return _log_probabilities(self._model.logits(step, stop))
+            return self._rows(self._model.logits(step, stop))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -113,6 +115,9 @@ class TorchBackend(PlannedBackend):
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         raise out_of_memory(self._device)
+
+    def _rows(self, logits: Tensor) -> list[FloatArray]:
+        return list(self._log_softmax(logits).cpu().numpy())
 
     def _placed(self, chunk: Sequence[BatchToken]) -> CellArray:
         while (cells := self._cells.place(chunk)) is None:
@@ -178,6 +183,14 @@ def _best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _log_probabilities(logits: Tensor) -> list[FloatArray]:
-    """(k, vocab_size) logits on any device → k rows of natural logs."""
-    return list(torch.log_softmax(logits.cpu().double(), dim=-1).numpy())
+def log_softmax_on(device: Any) -> Callable[[Tensor], Tensor]:
+    """The fastest (k, vocab_size) logits → float64 natural logs that runs for tensors of this device."""
+    if device.type == "cuda":
+        try:
+            from engine_kernels.triton_softmax import log_softmax
+        except ImportError:
+            return torch_reference.log_softmax
+        return log_softmax
+    if device.type == "mps":  # has no float64
+        return lambda logits: torch_reference.log_softmax(logits.cpu())
+    return torch_reference.log_softmax

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed; `make test-torch` runs these tests")
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
+
 import transformers  # noqa: E402
 
 from engine.backends.base import StopSignal  # noqa: E402
 from engine.backends.llama_cpp import LlamaCppBackend  # noqa: E402
-from engine.backends.torch import TorchBackend  # noqa: E402
+from engine.backends.torch import TorchBackend, log_softmax_on  # noqa: E402
 from engine.backends.torch_int8 import quantise_rows  # noqa: E402
 from engine.completer import Completer  # noqa: E402
 from engine.errors import BackendError, ModelUnsupported  # noqa: E402
@@ -207,6 +211,17 @@ def test_a_model_that_answers_otherwise_in_a_tree_is_refused(
     monkeypatch.setattr("engine.backends.torch_attention.Step.visible", everything)
     with pytest.raises(ModelUnsupported, match="cannot score token trees"):
         opened(folder)
+
+
+def test_on_cuda_rows_come_from_the_fused_kernel(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed; `make test-torch` runs this")
+    from engine_kernels import triton_softmax
+
+    plain, fused = opened(folder), opened(folder)
+    monkeypatch.setattr(fused, "_log_softmax", log_softmax_on(torch.device("cuda")))
+    assert fused._log_softmax is triton_softmax.log_softmax
+    path = [random.Random(7).randrange(plain.vocab_size) for _ in range(30)]
+    assert np.allclose(row_of(plain, path), row_of(fused, path), rtol=0, atol=1e-12)
 
 
 def test_an_unknown_kv_type_is_refused(folder: Path) -> None:
