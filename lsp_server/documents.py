@@ -14,7 +14,12 @@ from dataclasses import dataclass, field
 
 from engine.errors import InputError
 from lsp_server.positions import Encoding, to_byte_column, to_column
+from lsp_server.reasons import Reason
+from lsp_server.text_kinds import kind_by_text
 from lsp_server.windows import Place, closed_lines, place_in
+
+LARGE_EDIT_CHARS = 1000
+"""What is pasted may be of another kind than what was there; what is typed is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,11 @@ class Document:
 
     uri: str
     version: int
+    language: str = ""
+    """The client's `languageId`."""
+    size_bytes: int = 0
+    kind: Reason | None = None
+    """Why nobody types such a text (`text_kinds`), as of its last full text or large edit; None if not so."""
     lines: list[bytes] = field(default_factory=lambda: [b""])
     broken: str | None = None
     """Why the text is not known (a refused edit), until it is sent in full again."""
@@ -48,8 +58,11 @@ class Document:
 
     def replace(self, text: str) -> None:
         """Set the whole text. Raises InputError for a lone surrogate and marks the document broken."""
-        self.lines = closed_lines(self._encode(text))
+        encoded = self._encode(text)
+        self.lines = closed_lines(encoded)
+        self.size_bytes = len(encoded)
         self.broken = self.edited = None
+        self.kind = kind_by_text(self.lines)
 
     def apply(self, edit: Edit, encoding: Encoding) -> None:
         """Apply one edit; positions past the end mean the end, as in other language servers.
@@ -66,6 +79,8 @@ class Document:
         kept = self.lines[last][last_byte:]
         end = self._splice(first, last, self.lines[first][:first_byte] + self._encode(edit.text) + kept)
         self.edited = end, len(self.lines[end]) - len(kept)
+        if self.kind is not None or len(edit.text) >= LARGE_EDIT_CHARS:
+            self.kind = kind_by_text(self.lines)
 
     def place(self, position: Position, encoding: Encoding) -> Place:
         """What the engine is shown around `position`; costs a window, however long the text is.
@@ -115,6 +130,7 @@ class Document:
             block = self.lines[first] + block
         is_last = last + 1 == len(self.lines)
         lines = closed_lines(block) if is_last else block.splitlines(keepends=True)
+        self.size_bytes += len(block) - sum(map(len, self.lines[first : last + 1]))
         self.lines[first : last + 1] = lines
         return first + len(lines) - 1
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from engine.errors import InputError
 from engine.types import Method, Request
 from lsp_server.power import PowerSaving
 
@@ -29,6 +31,10 @@ class Settings:
     """When only what is asked for by hand is done."""
     method: Method = "exact"
     """How the engine decodes; all but exact are for comparison."""
+    languages: Mapping[str, bool] = field(default_factory=dict)
+    """The switch by `languageId`; `*` is any other. What is not named is on."""
+    exclude: tuple[str, ...] | None = ()
+    """Patterns in gitignore's syntax of files that are kept out; None if they cannot be read."""
     report_usage: bool = False
     """Whether the client gets `midword/usage` notifications."""
     report_status: bool = False
@@ -59,6 +65,8 @@ _NAMES = {
     "workAhead": "work_ahead",
     "powerSaving": "power_saving",
     "method": "method",
+    "languages": "languages",
+    "exclude": "exclude",
     "reportUsage": "report_usage",
     "reportStatus": "report_status",
 }
@@ -69,6 +77,7 @@ _LIMITS = {
     "deadlineMs": (50, 60_000),
     "debounceMs": (-1, 5_000),
 }
+_KEEPING_OUT = ("languages", "exclude")
 _CHOICES: dict[str, tuple[str, ...]] = {"powerSaving": get_args(PowerSaving), "method": get_args(Method)}
 
 
@@ -86,12 +95,31 @@ def parse(sent: Any) -> tuple[Settings, list[str]]:
     values: dict[str, Any] = {}
     problems: list[str] = []
     for name, value in sent.items():
-        problem = _problem(name, value)
+        problem = _privacy_problem(name, value) if name in _KEEPING_OUT else _problem(name, value)
         if problem:
             problems.append(problem)
         else:
-            values[_NAMES[name]] = value
+            values[_NAMES[name]] = tuple(value) if isinstance(value, list) else value
+        if problem and name in _KEEPING_OUT:
+            values["exclude"] = None
     return Settings(**values), problems
+
+
+def _privacy_problem(name: str, value: Any) -> str | None:
+    """Why what is kept out is not known, or None. No default would be safe."""
+    if name == "languages":
+        good = isinstance(value, dict) and all(isinstance(switch, bool) for switch in value.values())
+        wanted = "an object of true and false by language"
+        return None if good else f"option {name!r} must be {wanted}; nothing is completed until it is"
+    if not isinstance(value, list) or not all(isinstance(glob, str) for glob in value):
+        return f"option {name!r} must be a list of strings; nothing is completed until it is"
+    from lsp_server.patterns import Patterns  # most starts do without
+
+    try:
+        Patterns(value)
+    except InputError as error:
+        return f"option {name!r}: {error}; nothing is completed until it is one"
+    return None
 
 
 def _problem(name: str, value: Any) -> str | None:

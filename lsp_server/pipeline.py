@@ -56,6 +56,8 @@ async def complete(session: Session, uri: str, position: Position, *, by_hand: b
     session.attend(uri)
     reason = session.silence(uri, by_hand=by_hand)
     if reason is not None and reason is not NOT_OPEN:
+        session.scheduler.cancel(uri)  # it may have been completed a moment ago
+        session.on_change()
         return []
     try:
         with session.scheduler.request(uri):
@@ -75,9 +77,8 @@ async def complete(session: Session, uri: str, position: Position, *, by_hand: b
 
 def opened(session: Session, uri: str) -> None:
     """Make resident what every cursor of a small document needs: nobody knows yet where the cursor is."""
-    document = session.documents[uri]
-    if not document.broken:
-        last = len(document.lines) - 1
+    if session.silence(uri) is None:
+        last = len(session.documents[uri].lines) - 1
         snapshot = session.snapshot(uri, Position(last, 0))
         if snapshot.place.at_top:
             warm(session, snapshot)

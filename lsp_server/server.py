@@ -77,11 +77,17 @@ def initialize(ls: MidwordServer, params: types.InitializeParams) -> None:
     ls.session.encoding = types.PositionEncodingKind(ls.workspace.position_encoding).value
     ls.session.root_uri = ls.workspace.root_uri or ""
     ls.session.configure(params.initialization_options)
+    _tell_folders(ls)
 
 
 def initialized(ls: MidwordServer, params: types.InitializedParams) -> None:
     """Load the model while the user is still looking for the first key."""
     ls.session.warm_up()
+
+
+def did_change_folders(ls: MidwordServer, params: types.DidChangeWorkspaceFoldersParams) -> None:
+    """Folders were added or removed; pygls has them already."""
+    _tell_folders(ls)
 
 
 def did_change_configuration(ls: MidwordServer, params: types.DidChangeConfigurationParams) -> None:
@@ -94,7 +100,7 @@ def did_change_configuration(ls: MidwordServer, params: types.DidChangeConfigura
 def did_open(ls: MidwordServer, params: types.DidOpenTextDocumentParams) -> None:
     """A document with its whole text."""
     document = params.text_document
-    ls.session.open(document.uri, document.version, document.text)
+    ls.session.open(document.uri, document.version, document.text, document.language_id)
     opened(ls.session, document.uri)
 
 
@@ -165,6 +171,7 @@ def _register(server: MidwordServer) -> None:
     server.feature(types.INITIALIZE)(initialize)
     server.feature(types.INITIALIZED)(initialized)
     server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(did_change_configuration)
+    server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)(did_change_folders)
     server.feature(types.TEXT_DOCUMENT_DID_OPEN)(did_open)
     server.feature(types.TEXT_DOCUMENT_DID_CHANGE)(did_change)
     server.feature(types.TEXT_DOCUMENT_DID_CLOSE)(did_close)
@@ -176,6 +183,11 @@ def _register(server: MidwordServer) -> None:
     server.command(EXPLAIN)(explain)
     server.command(RESTART)(restart)
     server.command(STATUS)(status)
+
+
+def _tell_folders(ls: MidwordServer) -> None:
+    folders = [ls.workspace.root_uri or "", *ls.workspace.folders]
+    ls.session.set_folders(uri for uri in folders if uri)
 
 
 def _edit(change: types.TextDocumentContentChangeEvent) -> Edit:

@@ -14,6 +14,7 @@ from engine.errors import InputError
 from lsp_server.ahead import Ahead
 from lsp_server.documents import Document, Edit, Position
 from lsp_server.early import Early
+from lsp_server.eligibility import Eligibility, path_of
 from lsp_server.engine_client import EngineClient, engine_argv
 from lsp_server.engine_state import EngineState
 from lsp_server.options import parse
@@ -58,6 +59,8 @@ class Session:
         self.settings = early.settings
         self.encoding: Encoding = "utf-16"
         self.root_uri = ""
+        self._folders: tuple[PurePosixPath, ...] = ()
+        self.eligibility = Eligibility()
         self.documents: dict[str, Document] = {}
         self.scheduler = Scheduler()
         self.ahead = Ahead(self.scheduler)
@@ -117,7 +120,7 @@ class Session:
             self.scheduler.withdraw_all()
             self.suggestions.known.forget()
         self.settings = settings
-        self.on_change()
+        self._renew_eligibility()
 
     def warm_up(self) -> None:
         """Start the engine in the background, unless completion is switched off."""
@@ -139,9 +142,18 @@ class Session:
             self._reported.add(sentence)
             self.report("log", sentence)
 
-    def open(self, uri: str, version: int, text: str) -> None:
+    def set_folders(self, uris: Iterable[str]) -> None:
+        """The workspace's folders are these."""
+        self._folders = tuple(map(path_of, uris))
+        self._renew_eligibility()
+
+    def _renew_eligibility(self) -> None:
+        self.eligibility = Eligibility(self.settings.languages, self.settings.exclude, self._folders)
+        self.on_change()
+
+    def open(self, uri: str, version: int, text: str, language: str) -> None:
         """A document was opened (or opened again)."""
-        self.documents[uri] = Document(uri, version)
+        self.documents[uri] = Document(uri, version, language)
         self.attend(uri)
         self.change(uri, version, [Edit(text)])
 
@@ -199,6 +211,8 @@ class Session:
             return NOT_OPEN
         if document.broken:
             return Reason("unknown-text", document.broken, is_fault=True)
+        if reason := self.eligibility.of_document(document):
+            return reason
         return POWER_SAVING if self.should_save_power and not by_hand else None
 
     def snapshot(self, uri: str, position: Position) -> Snapshot:

@@ -15,7 +15,7 @@ from engine.ensemble import Ensemble
 from engine.mixing import Mix
 from engine.types import Completion, Request, Result
 from lsp_server.cli.loading import add_model_options, load_for_command
-from lsp_server.cli.source import cursor_offset, read_source
+from lsp_server.cli.source import add_any_file_option, cursor_offset, read_completable
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("exact", "bytewise", "hand-over", "best-cover", "heal-one", "naive"),
         help="how to decode; bytewise differs from exact in sampling only, the others are for comparison",
     )
+    add_any_file_option(parser)
     add_model_options(parser, several=True)
     parser.add_argument(
         "--mix", default="mean", choices=("mean", "product"), help="how several models' bytes are mixed"
@@ -52,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints the completion; with --json an object. Raises MidwordError."""
-    content = read_source(options.file)
+    content = read_completable(options.file, any_file=options.any_file)
     offset = cursor_offset(content, options.line, options.column)
     request = Request(
         prefix=content[:offset],

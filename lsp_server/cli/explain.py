@@ -19,7 +19,7 @@ from engine.covers import STOP
 from engine.explain import ChosenByte, Explanation, explain
 from engine.types import Request
 from lsp_server.cli.loading import add_model_options, load_for_command
-from lsp_server.cli.source import cursor_offset, read_source
+from lsp_server.cli.source import add_any_file_option, cursor_offset, read_completable
 from lsp_server.explain_page import explanation_page
 from lsp_server.report import write_page
 from lsp_server.token_tree import Branch, branches, percent, shown, symbol_name
@@ -38,12 +38,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, default=10, metavar="N", help="rows of each table (10)")
     parser.add_argument("--html", type=Path, metavar="OUT", help="write a self-contained page to OUT")
     parser.add_argument("--json", action="store_true", help="print one JSON object with everything")
+    add_any_file_option(parser)
     add_model_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the explanation; with --html writes a page too. Raises MidwordError."""
-    content = read_source(options.file)
+    content = read_completable(options.file, any_file=options.any_file)
     offset = cursor_offset(content, options.line, options.column)
     request = Request(content[:offset], content[offset:], options.file.name, max_tokens=options.max_tokens)
     found = explain(load_for_command(options), request, StopSignal())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from engine.errors import InputError
+from lsp_server.eligibility import LARGEST_FILE_BYTES, Eligibility
+from lsp_server.text_kinds import kind_by_text
+from lsp_server.windows import closed_lines
 
-LARGEST_FILE_BYTES = 8 * 2**20
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
@@ -37,6 +40,26 @@ def read_source(path: Path) -> bytes:
         ) from None
     if b"\0" in content:
         raise InputError(f"{path} is a binary file (byte {content.index(0)} is 0x00), expected text")
+    return content
+
+
+def add_any_file_option(parser: argparse.ArgumentParser) -> None:
+    """--any-file."""
+    parser.add_argument(
+        "--any-file", action="store_true", help="even a file that the language server keeps out (secrets, …)"
+    )
+
+
+def read_completable(path: Path, *, any_file: bool) -> bytes:
+    """The content of a text file that the language server would complete, or of `any_file`.
+
+    Raises InputError as `read_source`, and with the reason for a file that is kept out.
+    """
+    content = read_source(path)
+    kind = kind_by_text(closed_lines(content))
+    reason = Eligibility().of_file(PurePosixPath(path.absolute()), len(content), kind)
+    if reason is not None and not any_file:
+        raise InputError(f"{path}: {reason.sentence} ({reason.name}); --any-file completes it all the same")
     return content
 
 

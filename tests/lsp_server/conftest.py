@@ -144,8 +144,8 @@ class Client:
         self.capabilities = (await self.call("initialize", params))["capabilities"]
         self.notify("initialized", {})
 
-    def open(self, text: str, uri: str = URI, version: int = 1) -> None:
-        document = {"uri": uri, "languageId": "python", "version": version, "text": text}
+    def open(self, text: str, uri: str = URI, version: int = 1, language: str = "python") -> None:
+        document = {"uri": uri, "languageId": language, "version": version, "text": text}
         self.notify("textDocument/didOpen", {"textDocument": document})
 
     def change(self, changes: list[dict[str, Any]], version: int, uri: str = URI) -> None:

@@ -23,6 +23,7 @@ def test_options_are_taken_plain_or_under_their_section(wrap: Any) -> None:
         ({"max_tokens": 3}, ["max_tokens"]),
         ({"midword": {"nonsense": {}}}, ["nonsense"]),
         ([1], ["object"]),
+        ({"deadlineMs": []}, ["deadlineMs"]),
         ("x", ["object"]),
     ],
 )
@@ -41,3 +42,27 @@ def test_a_bad_option_does_not_take_the_good_ones_with_it() -> None:
 @pytest.mark.parametrize("sent", [None, {}, {"midword": None}])
 def test_nothing_sent_means_defaults(sent: Any) -> None:
     assert parse(sent) == (Settings(), [])
+
+
+def test_switches_and_globs() -> None:
+    sent = {"languages": {"markdown": False, "*": True}, "exclude": ["*.md", "!a.md"]}
+    settings, problems = parse(sent)
+    assert settings == Settings(languages={"markdown": False, "*": True}, exclude=("*.md", "!a.md"))
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"exclude": "*.md"},
+        {"exclude": [1]},
+        {"exclude": ["a", "src/[b"]},
+        {"languages": ["python"]},
+        {"languages": {"markdown": "false"}},
+    ],
+)
+def test_what_is_kept_out_has_no_default(sent: Any) -> None:
+    settings, problems = parse({**sent, "maxLines": 3})
+    assert settings == Settings(max_lines=3, exclude=None)
+    (problem,) = problems
+    assert next(iter(sent)) in problem and "nothing is completed" in problem
