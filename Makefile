@@ -2,7 +2,7 @@
 #   make demo   complete in the middle of names of a real file, with the default model
 #   make test   everything the project checks
 .NOTPARALLEL:
-.PHONY: help demo test test-vscode test-torch check clean test-long bench-cursors bench-noise bench-genlm bench-replay bench-peers bench-start
+.PHONY: help demo test test-vscode test-torch check clean test-long bench-cursors bench-noise bench-genlm bench-replay bench-peers bench-start test-neovim
 BIN := .venv/bin
 
 help:
@@ -18,6 +18,7 @@ test:
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	MYPYPATH=scripts $(BIN)/mypy scripts/*.py
+	@$(BIN)/python scripts/setup_neovim.py
 	$(BIN)/pytest -m "not long" tests tests/e2e --engine real
 	@$(MAKE) test-vscode
 
@@ -26,6 +27,12 @@ test-vscode:
 	@scripts/setup test
 	@node editors/vscode/test/setup.mjs
 	cd editors/vscode && npm test && npm run package
+
+# The Neovim plugin in a real Neovim, with the default model.
+test-neovim:
+	@scripts/setup test
+	@$(BIN)/python scripts/setup_neovim.py
+	$(BIN)/pytest --engine real tests/e2e tests/e2e/neovim -k neovim
 
 check:
 	@scripts/setup test
