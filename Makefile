@@ -22,11 +22,11 @@ test:
 	$(BIN)/pytest -m "not long" tests tests/e2e --engine real
 	@$(MAKE) test-vscode
 
-# The VS Code extension: types, style, units, the package.
+# The VS Code extension: types, style, units, the package, and what a person sees and does in the real VS Code.
 test-vscode:
 	@scripts/setup test
-	@node editors/vscode/test/setup.mjs
-	cd editors/vscode && npm test && npm run package
+	@node editors/vscode/test/setup.mjs --e2e
+	cd editors/vscode && npm test && npm run package && npm run e2e
 
 # The Neovim plugin in a real Neovim, with the default model.
 test-neovim:

@@ -1,16 +1,22 @@
-// Bundles the extension into dist/extension.js; with --tests the unit tests into build/tests.
+// Bundles the extension into dist/extension.js; with --tests all tests into build/.
 import { readdirSync } from "node:fs";
 import { build } from "esbuild";
 
-const shared = { bundle: true, platform: "node", target: "node20", format: "cjs", sourcemap: true };
+const shared = { bundle: true, platform: "node", target: "node20", format: "cjs" };
 
 if (process.argv.includes("--tests")) {
-  const tests = readdirSync("test/unit").filter((name) => name.endsWith(".test.ts"));
   await build({
     ...shared,
-    entryPoints: tests.map((name) => `test/unit/${name}`),
-    outdir: "build/tests",
+    entryPoints: ["unit", "e2e"].flatMap((kind) =>
+      readdirSync(`test/${kind}`)
+        .filter((name) => name.endsWith(".test.ts"))
+        .map((name) => `test/${kind}/${name}`),
+    ),
+    outbase: "test",
+    outdir: "build",
     outExtension: { ".js": ".cjs" },
+    external: ["playwright-core"],
+    sourcemap: "inline",
   });
 } else {
   await build({
@@ -19,6 +25,5 @@ if (process.argv.includes("--tests")) {
     outfile: "dist/extension.js",
     external: ["vscode"],
     minify: true,
-    sourcemap: false,
   });
 }

@@ -16,12 +16,14 @@ import {
   ExecuteCommandRequest,
   LanguageClient,
   type LanguageClientOptions,
+  ResponseError,
 } from "vscode-languageclient/node";
 import { type Found, findServer, type Missing, type Places } from "./discovery";
 import type { FileSwitches } from "./fileSwitches";
 import { bundledWheel, ownVenv } from "./install";
+import { ProgramError } from "./processes";
 import { Restarts } from "./restarts";
-import { optionsForServer, stringSetting } from "./settings";
+import { offSwitch, optionsForServer, stringSetting } from "./settings";
 import { type Event, INITIAL, type Phase, reduce, type ServerStatus, type State } from "./status";
 
 /** After this many ends of the server within three minutes it is not started again by itself. */
@@ -94,13 +96,20 @@ export class Server implements Disposable {
     }
   }
 
-  /** The answer of a command of the server, undefined if it has none of that name. */
+  /**
+   * The answer of a command of the server, undefined if it has none of that name. Rejects with ProgramError
+   * if the server refuses.
+   */
   async execute<Answer>(command: string, ...argv: unknown[]): Promise<Answer | undefined> {
     const known = this.client?.initializeResult?.capabilities.executeCommandProvider?.commands ?? [];
     if (this.client?.state !== ClientState.Running || !known.includes(command)) {
       return undefined;
     }
-    return this.client.sendRequest(ExecuteCommandRequest.type, { command, arguments: argv });
+    try {
+      return await this.client.sendRequest(ExecuteCommandRequest.type, { command, arguments: argv });
+    } catch (error) {
+      throw error instanceof ResponseError ? new ProgramError(error.message) : error;
+    }
   }
 
   /** Tells which document the user looks at, and asks what is to be said about it. */
@@ -179,7 +188,9 @@ export class Server implements Disposable {
       initializationFailedHandler: () => false,
       middleware: {
         provideInlineCompletionItems: (document, position, context, token, next) =>
-          this.files.isOff(document.uri) ? null : next(document, position, context, token),
+          offSwitch(document, this.files.isOff(document.uri))
+            ? null
+            : next(document, position, context, token),
       },
       errorHandler: {
         error: () => ({ action: ErrorAction.Continue, handled: true }),

@@ -21,7 +21,10 @@ export function offSwitch(document: TextDocument, fileIsOff: boolean): ReturnTyp
   return switchedOff(languageSwitches(reader), document.languageId, fileIsOff);
 }
 
-/** Turns completions on or off: for one language if it is given, otherwise for all that have no own value. */
+/**
+ * Turns completions on or off: for one language if it is given, otherwise for all that have no own value.
+ * A language that is to be like all the others again loses its own value.
+ */
 export async function toggle(language?: string): Promise<void> {
   const scope = language === undefined ? null : { languageId: language };
   const configuration = workspace.getConfiguration("midword", scope);
@@ -29,7 +32,8 @@ export async function toggle(language?: string): Promise<void> {
   const workspaceValue = language === undefined ? found?.workspaceValue : found?.workspaceLanguageValue;
   const target = workspaceValue === undefined ? ConfigurationTarget.Global : ConfigurationTarget.Workspace;
   const value = configuration.get("enabled") === false;
-  await configuration.update("enabled", value, target, language !== undefined);
+  const isLikeOthers = language !== undefined && value === (reader.get("enabled") !== false);
+  await configuration.update("enabled", isLikeOthers ? undefined : value, target, language !== undefined);
 }
 
 export async function setModel(name: string): Promise<void> {

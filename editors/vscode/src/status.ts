@@ -105,62 +105,47 @@ function statusView(state: State, document: ActiveDocument | undefined): View {
   if (status === undefined) {
     return make("check", latency, ["Ready."]);
   }
-  const facts = factsOf(status, latency);
+  const sentences = [asSentence(status.message), ...factsOf(status, latency)];
   if (status.progress !== undefined) {
-    const percent = Math.floor(status.progress);
-    const said = status.message || "The model is being downloaded.";
-    return make("cloud-download", `model ${percent} %`, [said, ...facts]);
+    return make("cloud-download", `model ${Math.floor(status.progress)} %`, sentences);
   }
-  if (status.kind === "Error") {
-    return make("error", "error", [status.message || "The engine does not answer.", ...facts], "error");
+  const icon = status.busy ? "loading~spin" : "check";
+  switch (status.kind) {
+    case "Error":
+      return status.busy
+        ? make(icon, "restarting", sentences, "error")
+        : make("error", "error", [...sentences, "Click for the log and to start it again."], "error");
+    case "Warning":
+      return make(status.busy ? icon : "warning", latency, sentences, "warning");
+    case "Inactive":
+      return status.uri === undefined || status.uri === document?.uri
+        ? make("circle-slash", OFF[status.reason ?? ""] ?? "off for this file", sentences)
+        : make("check", latency, sentences.slice(1));
+    case "Normal":
+      return make(icon, latency, sentences);
   }
-  const reason = reasonFor(status, document);
-  if (reason !== undefined) {
-    return make("circle-slash", "off for this file", [reason, ...facts]);
-  }
-  const latest = status.busy ? "loading~spin" : "check";
-  if (status.kind === "Warning") {
-    return make(status.busy ? latest : "warning", latency, [status.message, ...facts], "warning");
-  }
-  if (status.kind === "Inactive") {
-    return make("circle-slash", "off", [status.message || "Nothing is completed now.", ...facts]);
-  }
-  return make(latest, latency, [status.message || (status.busy ? "Thinking." : "Ready."), ...facts]);
 }
 
-function factsOf(status: ServerStatus, latency: string): string[] {
-  const facts: string[] = [];
-  if (status.model !== undefined) {
-    facts.push(`Model: ${status.model}.`);
-  }
-  if (latency !== "") {
-    facts.push(`Last answer after ${latency}.`);
-  }
-  if (status.restarts) {
-    facts.push(`The engine was restarted ${status.restarts === 1 ? "once" : `${status.restarts} times`}.`);
-  }
-  return facts;
-}
-
-const REASONS: Readonly<Record<string, string>> = {
-  disabled: "Completions are switched off.",
-  "language-off": "Completions are switched off for this language.",
-  excluded: "This file matches a pattern of midword.exclude.",
-  "secret-file": "This file looks like one that holds secrets: it is neither completed nor read as context.",
-  "ignored-by-midwordignore": "This file is listed in .midwordignore.",
-  "midwordignore-error": ".midwordignore has a mistake, so nothing in its folder is completed.",
-  "too-large": "This file is too large.",
-  minified: "This file looks minified.",
-  generated: "This file looks generated.",
-  "power-saving": "Saving power: completions come only when asked for by hand.",
+/** What is off, where it is not this file alone. */
+const OFF: Readonly<Record<string, string>> = {
+  disabled: "off",
+  "language-off": "off for this language",
+  "power-saving": "saving power",
 };
 
-/** The sentence for a reason that is about the active document. */
-function reasonFor(status: ServerStatus, document: ActiveDocument | undefined): string | undefined {
-  if (status.reason === undefined || (status.uri !== undefined && status.uri !== document?.uri)) {
-    return undefined;
-  }
-  return REASONS[status.reason] ?? (status.message || `Nothing is completed here: ${status.reason}.`);
+function factsOf(status: ServerStatus, latency: string): string[] {
+  const restarts = status.restarts ?? 0;
+  return [
+    status.model === undefined ? "" : `Model: ${status.model}.`,
+    latency === "" ? "" : `Last answer after ${latency}.`,
+    restarts === 0 ? "" : `The engine was restarted ${restarts === 1 ? "once" : `${restarts} times`}.`,
+  ];
+}
+
+/** The server's messages begin small and end without a stop, as parts of a log line do. */
+function asSentence(message: string): string {
+  const whole = message.charAt(0).toUpperCase() + message.slice(1);
+  return whole === "" || /[.!?]$/.test(whole) ? whole : `${whole}.`;
 }
 
 function make(

