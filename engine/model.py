@@ -21,8 +21,10 @@ from engine.tokenizers.kept import kept_tokenizer
 DEFAULT_CONTEXT_TOKENS = 4096
 DEFAULT_KV_BUDGET_MB = 64
 """Memory for the keys and values of documents beside the one in the cache."""
-KV_TYPES = ("auto", "f32", "f16", "bf16", "q8_0")
-"""What keys and values may be kept as; "auto" is F32 on llama.cpp, the weights' own type on torch."""
+KV_TYPES = ("auto", "f32", "f16", "bf16", "q8_0", "q4_0", "kivi4", "kivi2")
+"""What keys and values may be kept as; "auto" is F32 on llama.cpp, the weights' own type on torch.
+
+The q types are llama.cpp's, bf16 and the kivi types torch's. docs/kv_economy.md has what they cost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from engine.vocab import FloatArray
 PREFILL_CHUNK = 256
 """Most tokens in one decode."""
 
-KV_TYPES = {"auto": 0, "f32": 0, "f16": 1, "q8_0": 8}
+KV_TYPES = {"auto": 0, "f32": 0, "f16": 1, "q8_0": 8, "q4_0": 2}
 """Name → ggml_type of keys and values."""
 
 _KV_FULL, _ABORTED = 1, 2
@@ -106,7 +106,7 @@ class LlamaCppBackend(PlannedBackend):
         params.n_outputs_max = SEQUENCES * 2
         params.n_seq_max = SEQUENCES
         params.kv_unified = True
-        params.flash_attn_type = 0 if kv != "q8_0" else 1
+        params.flash_attn_type = 1 if kv.startswith("q") else 0  # quantised values need it
         params.type_k = params.type_v = KV_TYPES[kv]
         params.n_threads = params.n_threads_batch = self._threads
         params.no_perf = True

@@ -21,6 +21,7 @@ from engine.backends.parking import State
 from engine.backends.planned import SEQUENCES, PlannedBackend
 from engine.backends.sequences import BatchToken
 from engine.backends.torch_attention import Step
+from engine.backends.torch_kivi import KiviKv
 from engine.backends.torch_kv import PAGE_CELLS, KvStore, StaticKv, Tensor
 from engine.backends.torch_model import DTYPES, TorchModel, is_out_of_memory, out_of_memory
 from engine.errors import BackendError, ModelUnsupported
@@ -28,6 +29,7 @@ from engine.tree import tree_of
 from engine.vocab import FloatArray
 from engine_kernels import torch_reference
 
+KIVI_BITS = {"kivi4": 4, "kivi2": 2}
 PREFILL_CHUNK = {"cpu": 256, "mps": 512, "cuda": 2048}
 """Device → most tokens in one call."""
 CHECK_PATHS = ((1, 2, 3), (1, 2, 4), (1, 5), (6,))
@@ -50,18 +52,19 @@ class TorchBackend(PlannedBackend):
         """Loads the model and checks it (seconds).
 
         `weights` is "f32", "bf16", "f16" or "int8", None for what suits the device; `kv` one of those but
-        int8, "auto" for the weights' own; `device` is torch's name of one, None for the best there is.
-        Raises ModelUnsupported, ModelCorrupt, or BackendError if memory runs out.
+        int8, "kivi4" or "kivi2" (see `torch_kivi`), "auto" for the weights' own; `device` is torch's name
+        of one, None for the best there is. Raises ModelUnsupported, ModelCorrupt, or BackendError if memory
+        runs out.
         """
-        if kv not in ("auto", *DTYPES):
-            raise BackendError(f"unknown KV type {kv!r}; known for torch are auto, {', '.join(DTYPES)}")
+        if kv not in (known := ("auto", *DTYPES, *KIVI_BITS)):
+            raise BackendError(f"unknown KV type {kv!r}; known for torch are {', '.join(known)}")
         self._device = torch.device(device or _best_device())
         self._model = TorchModel(folder, weights, self._device)
         self.vocab_size = self._model.vocab_size
         self.context_length = min(context_length, self._model.trained_length)
         self._store = self._allocate(kv)
         self._cells = Cells(self.context_length, SEQUENCES)
-        self._operations = _Operations(self._cells, self._store, self._device)
+        self._operations = _Operations(self._cells, self._store)
         kv_cache = KvCache(
             self._operations, cells=self.context_length, sequences=SEQUENCES, parking_bytes=parking_bytes
         )
@@ -70,13 +73,22 @@ class TorchBackend(PlannedBackend):
         self._check(folder)
 
     def _allocate(self, kv: str) -> KvStore:
-        dtype = DTYPES.get(kv, self._model.dtype)
+        shapes, cells, dtype = self._model.shapes, self.context_length, DTYPES.get(kv, self._model.dtype)
         try:
-            store = StaticKv(self._model.shapes, self.context_length, dtype, self._device)
+            if kv in KIVI_BITS:
+                most = PREFILL_CHUNK[self._device.type]
+                store: KvStore = KiviKv(shapes, cells, most, KIVI_BITS[kv], dtype, self._device)
+            else:
+                store = StaticKv(shapes, cells, dtype, self._device)
         except RuntimeError as error:
             raise (out_of_memory(self._device) if is_out_of_memory(error) else error) from None
         self._model.attention.store = store
         return store
+
+    @property
+    def kv_bytes(self) -> int:
+        """Memory of the keys and values of the whole context."""
+        return self._store.nbytes
 
     # -- checking ---------------------------------------------------------------------------------
 
@@ -105,9 +117,15 @@ class TorchBackend(PlannedBackend):
         self, chunk: Sequence[BatchToken], asked: Sequence[int], stop: StopSignal
     ) -> list[FloatArray]:
         """See `PlannedBackend.evaluate_chunk`."""
-        step = self._step(chunk, self._placed(chunk), asked)
+        cells, rows, start = self._placed(chunk), list[FloatArray](), 0
         try:
-            return self._rows(self._model.logits(step, stop))
+            while start < len(chunk):
+                end = start + self._store.prepare(cells[start:])
+                inside = [index - start for index in asked if start <= index < end]
+                step = self._step(chunk[start:end], cells[start:end], inside)
+                rows += self._rows(self._model.logits(step, stop))
+                start = end
+            return rows
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -154,8 +172,8 @@ class TorchBackend(PlannedBackend):
 class _Operations:
     """Cells and their contents. Implements `kv_cache.CacheOperations`."""
 
-    def __init__(self, cells: Cells, store: KvStore, device: Any) -> None:
-        self._cells, self._store, self._device = cells, store, device
+    def __init__(self, cells: Cells, store: KvStore) -> None:
+        self._cells, self._store = cells, store
 
     def remove(self, number: int, start: int) -> None:
         self._cells.remove(number, start)
@@ -167,13 +185,13 @@ class _Operations:
         return len(self._cells.held(number)) * self._store.cell_bytes
 
     def save(self, number: int) -> State:
-        return self._store.save(torch.from_numpy(self._cells.held(number)).to(self._device))
+        return self._store.save(self._cells.held(number))
 
     def restore(self, number: int, state: State) -> bool:
         cells = self._cells.fill(number, state.nbytes // self._store.cell_bytes)
         if cells is None:
             return False
-        self._store.restore(torch.from_numpy(cells).to(self._device), state)
+        self._store.restore(cells, state)
         return True
 
 
