@@ -2,7 +2,7 @@
 #   make demo   complete in the middle of names of a real file, with the default model
 #   make test   everything the project checks
 .NOTPARALLEL:
-.PHONY: help demo test test-vscode test-torch bench-kv check clean test-long bench-cursors bench-noise bench-genlm bench-replay bench-peers bench-start test-neovim
+.PHONY: help demo test test-vscode test-torch check clean test-long bench-cursors bench-noise bench-genlm bench-replay bench-peers bench-start test-neovim
 BIN := .venv/bin
 
 help:
@@ -69,6 +69,7 @@ test-torch: .venv-torch/ready
 	.venv-torch/bin/python -m pytest tests/engine/backends tests/engine/models/test_hf_folder.py tests/kernels
 
 # What smaller keys and values save and cost: llama.cpp's types, attention sinks, KIVI on torch.
+.PHONY: bench-kv
 bench-kv: .venv-torch/ready
 	@scripts/setup run
 	$(BIN)/python -m bench.kv_economy

@@ -151,10 +151,14 @@ def llama_ways(path: Path, windows: Sequence[int]) -> list[Way]:
 
 def torch_ways(folder: Path) -> list[Way]:
     """F32 and KIVI."""
+    import torch
+
     from engine.backends.torch import TorchBackend
+    from engine.backends.torch_model import read_model
 
     def opened(kv: str) -> TorchBackend:
-        return TorchBackend(folder, context_length=CONTEXT, kv=kv, device="cpu")
+        model = read_model(folder, "f32", torch.device("cpu"))
+        return TorchBackend(model, context_length=CONTEXT, kv=kv)
 
     def reader(kv: str) -> tuple[Reader, Backend]:
         backend = opened(kv)

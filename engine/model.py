@@ -109,20 +109,20 @@ def open_folder(
     context_length: int = DEFAULT_CONTEXT_TOKENS,
     kv_budget_mb: int = DEFAULT_KV_BUDGET_MB,
 ) -> Model:
-    """Opens a folder of safetensors on torch (`weights`: see `TorchBackend`). Raises as `load_model`."""
+    """Opens a folder of safetensors on torch (`weights`: see `read_model`). Raises as `load_model`."""
     check_folder(folder)
     metadata = folder_metadata(folder)
     tokenizer = kept_tokenizer(metadata, tables_dir())
     template = template_from_metadata(metadata, None)
     try:
-        from engine.backends.torch import TorchBackend
+        from engine.backends.torch import TorchBackend, best_device
+        from engine.backends.torch_model import read_model
     except ImportError as error:
         raise BackendError(
             f'a folder of safetensors needs torch ({error}); install it with: pip install "midword[torch]"'
         ) from None
-    backend = TorchBackend(
-        folder, context_length=context_length, weights=weights, kv=kv, parking_bytes=kv_budget_mb * 2**20
-    )
+    model = read_model(folder, weights, best_device())
+    backend = TorchBackend(model, context_length=context_length, kv=kv, parking_bytes=kv_budget_mb * 2**20)
     if backend.vocab_size < len(tokenizer.vocab):
         raise ModelCorrupt(
             f"{folder} has weights for {backend.vocab_size} tokens, its tokenizer.json has"

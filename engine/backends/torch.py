@@ -7,8 +7,8 @@ came out right is checked when the model is opened, on a small tree against the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from engine.backends.parking import State
 from engine.backends.planned import SEQUENCES, PlannedBackend
 from engine.backends.sequences import BatchToken
 from engine.backends.torch_attention import Step
+from engine.backends.torch_graphs import CudaRecorder, Graphs, Recorder
 from engine.backends.torch_kivi import KiviKv
 from engine.backends.torch_kv import PAGE_CELLS, KvStore, StaticKv, Tensor
 from engine.backends.torch_model import DTYPES, TorchModel, is_out_of_memory, out_of_memory
@@ -37,51 +38,49 @@ CHECK_PATHS = ((1, 2, 3), (1, 2, 4), (1, 5), (6,))
 
 
 class TorchBackend(PlannedBackend):
-    """One folder of safetensors. Implements `backends.base.Backend`."""
+    """A model of transformers with a static cache. Implements `backends.base.Backend`."""
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        context_length: int,
-        weights: str | None = None,
-        kv: str = "auto",
-        device: str | None = None,
-        parking_bytes: int = 0,
+        self, model: TorchModel, *, context_length: int, kv: str = "auto", parking_bytes: int = 0
     ) -> None:
-        """Loads the model and checks it (seconds).
+        """Allocates the cache and checks the model (seconds).
 
-        `weights` is "f32", "bf16", "f16" or "int8", None for what suits the device; `kv` one of those but
-        int8, "kivi4" or "kivi2" (see `torch_kivi`), "auto" for the weights' own; `device` is torch's name
-        of one, None for the best there is. Raises ModelUnsupported, ModelCorrupt, or BackendError if memory
-        runs out.
+        `kv` is "f32", "bf16", "f16", "kivi4" or "kivi2" (see `torch_kivi`), "auto" for the weights' type.
+        Raises ModelUnsupported, or BackendError if memory runs out.
         """
         if kv not in (known := ("auto", *DTYPES, *KIVI_BITS)):
             raise BackendError(f"unknown KV type {kv!r}; known for torch are {', '.join(known)}")
-        self._device = torch.device(device or _best_device())
-        self._model = TorchModel(folder, weights, self._device)
-        self.vocab_size = self._model.vocab_size
-        self.context_length = min(context_length, self._model.trained_length)
+        self._model, self._device = model, model.device
+        self.vocab_size = model.vocab_size
+        self.context_length = min(context_length, model.trained_length)
         self._store = self._allocate(kv)
         self._cells = Cells(self.context_length, SEQUENCES)
-        self._operations = _Operations(self._cells, self._store)
+        operations = _Operations(self._cells, self._store)
         kv_cache = KvCache(
-            self._operations, cells=self.context_length, sequences=SEQUENCES, parking_bytes=parking_bytes
+            operations, cells=self.context_length, sequences=SEQUENCES, parking_bytes=parking_bytes
         )
         super().__init__(kv_cache, PREFILL_CHUNK[self._device.type])
         self._log_softmax = log_softmax_on(self._device)
-        self._check(folder)
+        self._logits = model.logits
+        self._check()
+        if self._device.type == "cuda" and isinstance(self._store, StaticKv):
+            self._record(self._store, CudaRecorder())
+
+    def _record(self, store: StaticKv, recorder: Recorder) -> None:
+        """From now on small steps are recorded once and repeated."""
+        graphs = Graphs(self._model.logits, store, self._device, recorder)
+        with self._memory_advice(), torch.inference_mode():
+            graphs.warm_up()
+        self._logits = graphs.logits
 
     def _allocate(self, kv: str) -> KvStore:
         shapes, cells, dtype = self._model.shapes, self.context_length, DTYPES.get(kv, self._model.dtype)
-        try:
+        with self._memory_advice():
             if kv in KIVI_BITS:
                 most = PREFILL_CHUNK[self._device.type]
                 store: KvStore = KiviKv(shapes, cells, most, KIVI_BITS[kv], dtype, self._device)
             else:
                 store = StaticKv(shapes, cells, dtype, self._device)
-        except RuntimeError as error:
-            raise (out_of_memory(self._device) if is_out_of_memory(error) else error) from None
         self._model.attention.store = store
         return store
 
@@ -92,7 +91,7 @@ class TorchBackend(PlannedBackend):
 
     # -- checking ---------------------------------------------------------------------------------
 
-    def _check(self, folder: Path) -> None:
+    def _check(self) -> None:
         """Scores a small tree, also as warm-up. Raises ModelUnsupported if the model says otherwise."""
         step = max(1, self.vocab_size // 8)
         context = [step * 7 % self.vocab_size, step * 3 % self.vocab_size]
@@ -104,8 +103,8 @@ class TorchBackend(PlannedBackend):
             variation = float(np.abs(np.exp(plain) - np.exp(row)).sum() / 2)
             if not variation < (1e-3 if self._model.dtype == torch.float32 else 0.1):
                 raise ModelUnsupported(
-                    f"{folder} cannot score token trees: a path in a tree differs from the path alone by a"
-                    f" total variation of {variation:.1e}; use its GGUF file, if there is one"
+                    f"{self._model.name} cannot score token trees: a path in a tree differs from the path"
+                    f" alone by a total variation of {variation:.1e}; use its GGUF file, if there is one"
                 )
         while self._kv.give_up_oldest():
             pass
@@ -118,17 +117,26 @@ class TorchBackend(PlannedBackend):
     ) -> list[FloatArray]:
         """See `PlannedBackend.evaluate_chunk`."""
         cells, rows, start = self._placed(chunk), list[FloatArray](), 0
-        try:
+        with self._memory_advice(), torch.inference_mode():
             while start < len(chunk):
                 end = start + self._store.prepare(cells[start:])
                 inside = [index - start for index in asked if start <= index < end]
                 step = self._step(chunk[start:end], cells[start:end], inside)
-                rows += self._rows(self._model.logits(step, stop))
+                rows += self._rows(self._logits(step, stop))
                 start = end
-            return rows
+        return rows
+
+    @contextmanager
+    def _memory_advice(self) -> Iterator[None]:
+        """Memory that runs out becomes a sentence, and less is evaluated at once from then on."""
+        try:
+            yield
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
+        else:
+            return
+        if hasattr(self, "_chunk"):
             self.limit_chunk()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -195,10 +203,11 @@ class _Operations:
         return True
 
 
-def _best_device() -> str:
+def best_device() -> Any:
+    """CUDA, MPS or the CPU."""
     if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def log_softmax_on(device: Any) -> Callable[[Tensor], Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,30 +29,19 @@ _numbers = itertools.count()
 class TorchModel:
     """Weights on a device, with attention that goes through a `CachedAttention`."""
 
-    def __init__(self, folder: Path, weights: str | None, device: Any) -> None:
-        """Reads the safetensors of `folder` as `weights`: "f32", "bf16", "f16", "int8", None for what suits
-        the device. Raises ModelUnsupported, ModelCorrupt, BackendError.
+    def __init__(self, name: str, config: Any, make: Callable[[str], Any], device: Any) -> None:
+        """`make` gets the name of an attention implementation and returns a module that uses it, on `device`.
+
+        `config` is the module's (text) config. Raises ModelUnsupported if its attention cannot be replaced.
         """
-        self.device = device
-        self.weights = weights or ("f32" if device.type == "cpu" else "bf16")
-        self.dtype = DTYPES.get(self.weights, DTYPES["f32" if device.type == "cpu" else "bf16"])
-        self._name = f"midword_{next(_numbers)}"
-        config = _config(folder)
+        self.name, self.device = name, device
+        self._attention_name = f"midword_{next(_numbers)}"
         self.attention = CachedAttention(layer_windows(config))
         self.trained_length = int(getattr(config, "max_position_embeddings", 0) or 2**30)
-        ALL_ATTENTION_FUNCTIONS[self._name] = self.attention
-        with _reported(folder, device):
-            self._model = self._load(folder)
+        ALL_ATTENTION_FUNCTIONS[self._attention_name] = self.attention
+        self._model = make(self._attention_name)
+        self.dtype = self._model.dtype
         self.vocab_size = self._measure()
-
-    def _load(self, folder: Path) -> Any:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=self.dtype, attn_implementation=self._name, local_files_only=True,
-            use_safetensors=True, trust_remote_code=False,
-        )  # fmt: skip
-        if self.weights == "int8":
-            to_int8(model)
-        return model.eval().to(self.device)
 
     def _measure(self) -> int:
         """Lets each layer tell its shapes. Returns the columns of a row. Raises ModelUnsupported."""
@@ -92,13 +81,34 @@ class TorchModel:
             with torch.inference_mode():
                 return self._model(torch.tensor([tokens], device=self.device), use_cache=False).logits[0, -1]
         finally:
-            self._model.set_attn_implementation(self._name)
+            self._model.set_attn_implementation(self._attention_name)
 
     def close(self) -> None:
         """Frees the weights. Idempotent."""
-        if self._name in ALL_ATTENTION_FUNCTIONS:
-            del ALL_ATTENTION_FUNCTIONS[self._name]
+        if self._attention_name in ALL_ATTENTION_FUNCTIONS:
+            del ALL_ATTENTION_FUNCTIONS[self._attention_name]
         self._model = None
+
+
+def read_model(folder: Path, weights: str | None, device: Any) -> TorchModel:
+    """The safetensors of `folder` as `weights`: "f32", "bf16", "f16", "int8", None for what suits the device.
+
+    Raises ModelUnsupported, ModelCorrupt, BackendError if memory runs out.
+    """
+    usual = "f32" if device.type == "cpu" else "bf16"
+
+    def make(attention: str) -> Any:
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=DTYPES.get(weights or usual, DTYPES[usual]), attn_implementation=attention,
+            local_files_only=True, use_safetensors=True, trust_remote_code=False,
+        )  # fmt: skip
+        if weights == "int8":
+            to_int8(model)
+        return model.eval().to(device)
+
+    config = _config(folder)
+    with _reported(folder, device):
+        return TorchModel(str(folder), config, make, device)
 
 
 def _config(folder: Path) -> Any:

@@ -60,10 +60,9 @@ def open_backend(request: pytest.FixtureRequest) -> Iterator[Open]:
             backend: Backend = FakeBackend(random_table(VOCABULARY, seed=3), VOCABULARY, CONTEXT)
         elif request.param == "torch":
             pytest.importorskip("torch", reason="torch is not installed; `make test-torch` runs this")
-            from engine.backends.torch import TorchBackend
+            from tests.engine.backends.torch_folders import opened
 
-            folder = request.getfixturevalue("tiny_folder")
-            backend = TorchBackend(folder, context_length=CONTEXT, device="cpu", parking_bytes=2**20)
+            backend = opened(request.getfixturevalue("tiny_folder"), CONTEXT, parking_bytes=2**20)
         else:
             path = request.getfixturevalue("tiny_llama")
             backend = LlamaCppBackend(path, context_length=CONTEXT, threads=1, parking_bytes=2**20)

@@ -18,6 +18,7 @@ if not torch.cuda.is_available():
 
 import transformers  # noqa: E402
 
+from bench.gguf_to_folder import write_folder  # noqa: E402
 from engine.backends.base import StopSignal  # noqa: E402
 from engine.backends.llama_cpp import LlamaCppBackend  # noqa: E402
 from engine.backends.torch import TorchBackend, log_softmax_on  # noqa: E402
@@ -29,6 +30,7 @@ from engine.tree import ROOT, TokenTree, tree_of  # noqa: E402
 from engine.types import Request  # noqa: E402
 from engine.vocab import FloatArray  # noqa: E402
 from lsp_server.__main__ import main  # noqa: E402
+from tests.engine.backends import torch_folders  # noqa: E402
 from tests.engine.backends.tiny_llama import CONTEXT, write_tiny_folder, write_tiny_llama  # noqa: E402
 from tests.engine.models_of_tables import CODE  # noqa: E402
 
@@ -43,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def opened(folder: Path, **options: Any) -> TorchBackend:
-    return TorchBackend(folder, context_length=CONTEXT, device="cpu", **options)
+    return torch_folders.opened(folder, CONTEXT, **options)
 
 
 def variation(a: FloatArray, b: FloatArray) -> float:
@@ -101,7 +103,7 @@ def test_running_out_of_memory_is_an_error_with_advice_and_the_engine_lives(
     path = [random.Random(2).randrange(backend.vocab_size) for _ in range(300)]
     row_of(backend, path[:20])
     sizes: list[int] = []
-    evaluate = backend._model.logits
+    evaluate = backend._logits
 
     def small_memory(step: Any, stop: StopSignal) -> Any:
         sizes.append(len(step.tokens))
@@ -109,7 +111,7 @@ def test_running_out_of_memory_is_an_error_with_advice_and_the_engine_lives(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
         return evaluate(step, stop)
 
-    monkeypatch.setattr(backend._model, "logits", small_memory)
+    monkeypatch.setattr(backend, "_logits", small_memory)
     for _ in range(2):
         with pytest.raises(BackendError, match=r"not enough memory.*int8.*--context"):
             row_of(backend, path)
@@ -222,6 +224,49 @@ def test_on_cuda_rows_come_from_the_fused_kernel(folder: Path, monkeypatch: pyte
     assert fused._log_softmax is triton_softmax.log_softmax
     path = [random.Random(7).randrange(plain.vocab_size) for _ in range(30)]
     assert np.allclose(row_of(plain, path), row_of(fused, path), rtol=0, atol=1e-12)
+
+
+class Repeater:
+    """Records as CUDA does, but runs on the CPU: the work again, into the same tensor."""
+
+    def __init__(self) -> None:
+        self.repeats = 0
+
+    def record(self, work: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        result = work().clone()
+
+        def replay() -> None:
+            self.repeats += 1
+            result.copy_(work())
+
+        return replay, result
+
+
+def test_recorded_steps_are_the_steps(folder: Path) -> None:
+    """Padding changes nothing, in any order of shapes, beside steps that are too large to be recorded."""
+    plain, recorded, recorder = opened(folder), opened(folder), Repeater()
+    recorded._record(recorded._store, recorder)
+    rng, shapes = random.Random(8), 2 * 6
+    assert len(recorded._logits.__self__._recorded) == shapes, "256 and 512 cells, 1 to 32 tokens"
+    context = [rng.randrange(plain.vocab_size) for _ in range(200)]
+    for turn in range(30):
+        cut = rng.randrange(1, len(context))
+        parents = tuple(rng.randrange(-1, k) if k else ROOT for k in range(rng.randrange(1, 30)))
+        tree = TokenTree(tuple(rng.randrange(plain.vocab_size) for _ in parents), parents)
+        wanted = sorted(rng.sample(range(len(parents)), rng.randrange(1, len(parents) + 1)))
+        rows = [b.score(context[:cut], tree, wanted, StopSignal()) for b in (plain, recorded)]
+        assert max(variation(a, b) for a, b in zip(*rows, strict=True)) < 1e-5, turn
+    assert recorder.repeats > 20
+
+
+def test_a_gguf_as_a_folder_is_the_same_model(tmp_path: Path) -> None:
+    """What benches on torch run."""
+    write_tiny_llama(tmp_path / "tiny.gguf")
+    write_folder(tmp_path / "tiny.gguf", tmp_path)
+    theirs = LlamaCppBackend(tmp_path / "tiny.gguf", context_length=CONTEXT, threads=1)
+    path = [random.Random(9).randrange(theirs.vocab_size) for _ in range(100)]
+    assert variation(row_of(opened(tmp_path), path), row_of(theirs, path)) < SAME_WEIGHTS
+    theirs.close()
 
 
 def test_an_unknown_kv_type_is_refused(folder: Path) -> None:

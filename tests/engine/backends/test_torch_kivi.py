@@ -21,6 +21,7 @@ from engine.errors import ModelUnsupported  # noqa: E402
 from engine.tree import ROOT, TokenTree  # noqa: E402
 from engine.vocab import FloatArray  # noqa: E402
 from tests.engine.backends.tiny_llama import write_tiny_folder  # noqa: E402
+from tests.engine.backends.torch_folders import opened  # noqa: E402
 
 SHAPES = [LayerShape(2, 16, 32), LayerShape(1, 8, 64)]
 CPU = torch.device("cpu")
@@ -145,9 +146,9 @@ def row_of(backend: TorchBackend, path: list[int]) -> FloatArray:
 def test_a_model_answers_nearly_the_same(folder: Path) -> None:
     rng, off = random.Random(10), dict[str, float]()
     path = [rng.randrange(200) for _ in range(900)]
-    full = TorchBackend(folder, context_length=1024, device="cpu")
+    full = opened(folder, 1024)
     for kv in ("kivi4", "kivi2"):
-        backend = TorchBackend(folder, context_length=1024, device="cpu", kv=kv, parking_bytes=2**24)
+        backend = opened(folder, 1024, kv=kv, parking_bytes=2**24)
         rows = [(row_of(backend, path[:end]), row_of(full, path[:end])) for end in (850, 870, 900)]
         off[kv] = max(float(np.abs(np.exp(a) - np.exp(b)).sum() / 2) for a, b in rows)
         other = [rng.randrange(200) for _ in range(700)]
@@ -161,4 +162,4 @@ def test_a_model_answers_nearly_the_same(folder: Path) -> None:
 def test_heads_that_cannot_be_cut_into_groups_are_refused(tmp_path: Path) -> None:
     write_tiny_folder(tmp_path)
     with pytest.raises(ModelUnsupported, match=f"multiple of {PAGE}; choose another --kv"):
-        TorchBackend(tmp_path, context_length=512, device="cpu", kv="kivi4")
+        opened(tmp_path, 512, kv="kivi4")
