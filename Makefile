@@ -66,7 +66,7 @@ TORCH ?= torch==2.13.0
 
 test-torch: .venv-torch/ready
 	@scripts/setup test
-	.venv-torch/bin/python -m pytest tests/engine/backends tests/engine/models/test_hf_folder.py tests/kernels
+	.venv-torch/bin/python -m pytest tests/engine/backends tests/engine/models/test_hf_folder.py tests/kernels tests/bench
 
 # What smaller keys and values save and cost: llama.cpp's types, attention sinks, KIVI on torch.
 .PHONY: bench-kv
@@ -74,6 +74,12 @@ bench-kv: .venv-torch/ready
 	@scripts/setup run
 	$(BIN)/python -m bench.kv_economy
 	.venv-torch/bin/python -m bench.kv_economy --torch
+
+# The torch backend against the limits of the GPU; without one it says "not measured".
+.PHONY: bench-gpu
+bench-gpu: .venv-torch/ready
+	@scripts/setup run
+	.venv-torch/bin/python -m bench.gpu
 
 clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
