@@ -12,7 +12,7 @@ Printed are
 - a keystroke: one byte more, the prompt resident, a completion of 8 tokens; and the share of it that is not
   spent in the model, the byte layer's. Random weights leave many covers alive, so this is the worst case;
 - transformers' `generate` and, if it is installed, vLLM: milliseconds a token;
-- the Triton kernels of trees and of rows beside torch's own.
+- the Triton kernels of trees, rows and 8-bit weights beside torch's own.
 
 What was not measured says so, and why. The last line is JSON.
 """
@@ -95,6 +95,7 @@ class Figure:
 QUESTIONS = (
     *(f"decode of {nodes}" for nodes in TREES), "prefill", "keystroke", "byte layer", "transformers generate",
     "vLLM", "tree attention, Triton", "tree attention, SDPA", "rows, Triton", "rows, torch",
+    "layer of 8 bits, Triton", "layer of 16 bits, torch",
 )  # fmt: skip
 
 
@@ -322,7 +323,8 @@ def kernel_figures(name: str, shape: Shape, device: Device, context_tokens: int)
     import torch
 
     from engine.backends.torch_attention import Step, tree_attention
-    from engine_kernels import torch_reference, triton_attention, triton_softmax
+    from engine.backends.torch_int8 import quantise_rows
+    from engine_kernels import torch_reference, triton_attention, triton_int8, triton_softmax
 
     where, head, nodes = device.torch_device, shape.width // shape.heads, 8
     used = -(-(context_tokens + nodes) // 64) * 64
@@ -335,6 +337,8 @@ def kernel_figures(name: str, shape: Shape, device: Device, context_tokens: int)
     each, positions = torch.arange(nodes, device=where), torch.full((nodes,), context_tokens, device=where)
     visible = Step(each, positions, each, each, seen, each).visible(None)
     logits, scale = noise(nodes, shape.vocab), head**-0.5
+    inputs, weight = noise(nodes, shape.width), noise(shape.inner, shape.width)
+    rounded, scales = quantise_rows(weight)
     work: dict[str, Callable[[], object]] = {
         "tree attention, Triton": lambda: triton_attention.tree_attention(
             query, keys, values, seen, each, positions, scale
@@ -342,6 +346,8 @@ def kernel_figures(name: str, shape: Shape, device: Device, context_tokens: int)
         "tree attention, SDPA": lambda: tree_attention(query[None], keys, values, visible, scale),
         "rows, Triton": lambda: triton_softmax.log_softmax(logits),
         "rows, torch": lambda: torch_reference.log_softmax(logits),
+        "layer of 8 bits, Triton": lambda: triton_int8.int8_linear(inputs, rounded, scales),
+        "layer of 16 bits, torch": lambda: torch.nn.functional.linear(inputs, weight),
     }
     return [Figure(name, question, device.seconds(run, 20) * 1e3, "ms") for question, run in work.items()]
 

@@ -7,12 +7,14 @@ has to read. Imported only when a model is opened.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 
 from engine.backends.torch_kv import Tensor
+from engine_kernels import torch_reference
 
 
 def to_int8(model: Any) -> None:
@@ -30,9 +32,23 @@ def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def int8_linear(module: Any, inputs: Tensor) -> Tensor:
-    """inputs (…, inputs) → (…, outputs)."""
-    out = torch.nn.functional.linear(inputs, module.int8_weight.to(inputs.dtype)) * module.int8_scales
+    """inputs (…, width) → (…, outputs)."""
+    rows = inputs.reshape(-1, inputs.shape[-1])
+    out = linear_for(rows)(rows, module.int8_weight, module.int8_scales)
+    out = out.reshape(*inputs.shape[:-1], out.shape[-1])
     return out if module.bias is None else out + module.bias
+
+
+def linear_for(rows: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The kernel for few rows on CUDA, else torch's own operations."""
+    if rows.device.type == "cuda":
+        try:
+            from engine_kernels import triton_int8
+        except ImportError:
+            return torch_reference.int8_linear
+        if len(rows) <= triton_int8.MOST_ROWS:
+            return triton_int8.int8_linear
+    return torch_reference.int8_linear
 
 
 def _convert(module: Any) -> None:

@@ -1,7 +1,8 @@
 """What the Triton kernels compute, in torch: the definition, and what runs on devices without Triton.
 
-`triton_softmax` and `triton_attention` have the same signatures. Sums, exponentials and logarithms are
-rounded in float64 in both; attention is rounded in the dtype of its inputs, with float32 sums.
+`triton_softmax`, `triton_attention` and `triton_int8` have the same signatures. Sums, exponentials and
+logarithms of rows are rounded in float64 in both; attention and products are rounded in the dtype of their
+inputs, with float32 sums.
 """
 
 from __future__ import annotations
@@ -46,6 +47,14 @@ def range_masses(prefix: Tensor, rows: Tensor, low: Tensor, high: Tensor) -> Ten
     Nothing goes to the CPU: on a GPU these are two gathers, for which no kernel of our own is faster.
     """
     return prefix[rows, high] - prefix[rows, low]
+
+
+def int8_linear(inputs: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
+    """(rows, outputs) inputs · weightᵀ · scales.
+
+    `inputs` (rows, width), `weight` (outputs, width) int8, `scales` (outputs,).
+    """
+    return torch.nn.functional.linear(inputs, weight.to(inputs.dtype)) * scales
 
 
 def tree_attention(

@@ -12,7 +12,7 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
 pytest.importorskip("triton", reason="Triton is not installed; `make test-torch` runs these tests")
 
-from engine_kernels import torch_reference, triton_attention, triton_softmax  # noqa: E402
+from engine_kernels import torch_reference, triton_attention, triton_int8, triton_softmax  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FULL = -float("inf")
@@ -122,3 +122,23 @@ def test_more_rows_than_a_program_holds_are_refused() -> None:
     paths = torch.zeros(17, dtype=torch.int64, device=DEVICE)
     with pytest.raises(ValueError, match="136 rows"):
         triton_attention.tree_attention(query, keys, keys, seen, paths, paths, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "width", "outputs"), [(1, 64, 48), (3, 200, 33), (17, 129, 70), (32, 16, 5)]
+)
+def test_int8_linear(rows: int, width: int, outputs: int) -> None:
+    rng = generator(width)
+    inputs = torch.randn(rows, width, generator=rng).to(DEVICE)
+    weight = torch.randint(-127, 128, (outputs, width), generator=rng, dtype=torch.int8).to(DEVICE)
+    scales = torch.rand(outputs, generator=rng).to(DEVICE)
+    found = triton_int8.int8_linear(inputs, weight, scales)
+    torch.testing.assert_close(
+        found, torch_reference.int8_linear(inputs, weight, scales), rtol=1e-5, atol=1e-3
+    )
+
+
+def test_int8_linear_refuses_many_rows() -> None:
+    inputs = torch.zeros(33, 16, device=DEVICE)
+    with pytest.raises(ValueError, match="33 rows"):
+        triton_int8.int8_linear(inputs, torch.zeros(8, 16, dtype=torch.int8, device=DEVICE), inputs[0, :8])

@@ -60,9 +60,10 @@ def open_backend(request: pytest.FixtureRequest) -> Iterator[Open]:
             backend: Backend = FakeBackend(random_table(VOCABULARY, seed=3), VOCABULARY, CONTEXT)
         elif request.param == "torch":
             pytest.importorskip("torch", reason="torch is not installed; `make test-torch` runs this")
-            from tests.engine.backends.torch_folders import opened
+            from tests.engine.backends import torch_folders
 
-            backend = opened(request.getfixturevalue("tiny_folder"), CONTEXT, parking_bytes=2**20)
+            folder = request.getfixturevalue("tiny_folder")
+            backend = torch_folders.opened(folder, CONTEXT, parking_bytes=2**20)
         else:
             path = request.getfixturevalue("tiny_llama")
             backend = LlamaCppBackend(path, context_length=CONTEXT, threads=1, parking_bytes=2**20)
