@@ -16,14 +16,19 @@ class Bill:
 
     def __init__(self, *models: Model) -> None:
         self._backends = [model.backend for model in models]
+        self._drafters = [model.scorer.drafter for model in models if model.scorer.drafter]
         self._started = time.perf_counter()
         self._evaluations, self._tokens = self._counts()
+        self._drafted, self._accepted = self._draft_counts()
         self._prompt_tokens = self._prompt_tokens_evaluated = 0
         self._prompt_ms = 0.0
         self._prompt_is_done = False
 
     def _counts(self) -> tuple[int, int]:
         return sum(b.evaluations for b in self._backends), sum(b.tokens_evaluated for b in self._backends)
+
+    def _draft_counts(self) -> tuple[int, int]:
+        return sum(d.drafted for d in self._drafters), sum(d.accepted for d in self._drafters)
 
     def prompt_done(self, prompt_tokens: int, *, scored: bool = True) -> None:
         """Everything up to here was the prompt's; if it was not `scored` yet, decoding evaluates it."""
@@ -48,6 +53,7 @@ class Bill:
     def usage(self) -> Usage:
         """The sums over all models, up to now. Before `prompt_done` everything is the prompt's."""
         evaluations, tokens = self._counts()
+        drafted, accepted = self._draft_counts()
         if not self._prompt_is_done:
             self._prompt_tokens_evaluated = tokens - self._tokens
         return Usage(
@@ -55,6 +61,8 @@ class Bill:
             prompt_tokens_evaluated=self._prompt_tokens_evaluated,
             tokens_evaluated=tokens - self._tokens,
             model_evaluations=evaluations - self._evaluations,
+            drafted_tokens=drafted - self._drafted,
+            accepted_tokens=accepted - self._accepted,
             prompt_ms=self._prompt_ms,
             total_ms=self._elapsed_ms(),
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from engine.backends.base import StopSignal
@@ -10,6 +11,7 @@ from engine.bill import Bill
 from engine.bytewise import OnText
 from engine.covers import CoverSpace, CoverState
 from engine.decode import Decoder
+from engine.drafts.drafter import Brief
 from engine.errors import InputError
 from engine.fim import Budget, Prompt, build_prompt
 from engine.model import Model
@@ -50,7 +52,7 @@ class Completer:
         prompt = self._prompt(request.prefix, request.suffix, request.max_tokens)
         space = self._space(stop)
         decoder = Decoder(space, limits_of(request, stop), on_text)
-        with bill.on_cancel():
+        with bill.on_cancel(), self._drafting(request, prompt):
             state = space.open(prompt.fixed, prompt.tail) if _is_exact(request) else None
             bill.prompt_done(self.prompt_tokens(prompt), scored=state is not None)
             completions = self._decode(request, decoder, prompt, state)
@@ -60,6 +62,28 @@ class Completer:
             usage=bill.usage(),
             model=self.model.name,
         )
+
+    @contextmanager
+    def _drafting(self, request: Request, prompt: Prompt) -> Iterator[None]:
+        """Rows are scored ahead, as the request wants it."""
+        if (drafter := self.model.scorer.drafter) is None:
+            yield
+            return
+        encode = self.model.tokenizer.encode
+        drafter.begin(
+            Brief(
+                method=request.drafts,
+                name=request.path,
+                prompt=prompt.fixed + encode(prompt.tail),
+                behind=encode(prompt.unseen),
+                max_lines=request.max_lines,
+                max_tokens=request.max_tokens,
+            )
+        )
+        try:
+            yield
+        finally:
+            drafter.end()
 
     def open(self, request: Request, stop: StopSignal) -> tuple[Prompt, CoverState]:
         """The prompt of a request, and the covers at its cursor. Raises as `complete`."""

@@ -22,6 +22,7 @@ import numpy as np
 
 from engine.backends.base import StopSignal
 from engine.cache import Scorer
+from engine.drafts.drafter import Root
 from engine.errors import InputError
 from engine.tokenizers.base import Tokenizer
 from engine.tree import TokenPath, common_prefix_length
@@ -121,7 +122,8 @@ class CoverSpace:
         dropped = self._negligible(state, rest)
         rest = [c for c in rest if not any(p.tokens == c[0][: len(p.tokens)] for p in dropped)]
         inner = {root.fixed + tokens[:k] for tokens, _ in rest for k in range(len(tokens) + 1)}
-        self.scorer.rows(sorted(inner, key=len), self.stop)
+        roots = [Root(root.fixed + tokens, head) for tokens, head in relative]
+        self.scorer.rows(sorted(inner, key=len), self.stop, roots)
         return replace(state.with_branches(rest), pending=dropped)
 
     def _first_unscored(self, fixed: TokenPath, tokens: TokenPath) -> int | None:
@@ -247,7 +249,11 @@ class CoverState:
 
     def resolve(self, chosen: Sequence[Pending]) -> CoverState:
         """The same covers with the `chosen` pending ones scored, in one evaluation."""
-        self.space.scorer.rows([self.fixed + p.tokens for p in chosen], self.space.stop)
+        total = self.shares.log_total
+        roots = [
+            Root(self.fixed + p.tokens, p.head, float(np.exp(min(0.0, p.log_weight - total)))) for p in chosen
+        ]
+        self.space.scorer.rows([root.path for root in roots], self.space.stop, roots)
         contexts = self.contexts
         pending = tuple(p for p in self.pending if p not in chosen)
         for p in chosen:

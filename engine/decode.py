@@ -15,6 +15,7 @@ import numpy as np
 
 from engine.bytewise import ByteDecoder, OnText
 from engine.covers import STOP, CoverSpace, CoverState
+from engine.drafts.drafter import Root
 from engine.stop import Limits, TextSoFar
 from engine.tree import TokenPath
 from engine.types import Completion, Cover
@@ -115,7 +116,7 @@ class Decoder(ByteDecoder[CoverState]):
             if not so_far.may_evaluate():
                 reason = "deadline"
                 break
-            (row,) = space.scorer.rows([fixed + tokens], space.stop)
+            (row,) = space.scorer.rows([fixed + tokens], space.stop, [Root(fixed + tokens)])
             so_far.evaluated()
             row = self._permitted(row, tokens, canonical)
             token = choose(row)

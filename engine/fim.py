@@ -46,6 +46,8 @@ class Prompt:
 
     fixed: TokenPath
     tail: bytes
+    unseen: bytes = b""
+    """What the window shows right of the cursor, where the template has no place for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,11 @@ def build_prompt(
     shown_prefix = tokenizer.text_start + shown_prefix
     encoding = tokenizer.encode_stable(shown_prefix)
     stable = encoding.tokens[: encoding.stable_tokens]
-    head: TokenPath = template.start or (separator,)
+    tail = shown_prefix[encoding.stable_bytes :]
     if template.order == "spm":
         after = template.suffix + tokenizer.encode(shown_suffix)
-        head = template.start + after + template.prefix + template.middle
-    return Prompt(head + stable, shown_prefix[encoding.stable_bytes :])
+        return Prompt(template.start + after + template.prefix + template.middle + stable, tail)
+    return Prompt((template.start or (separator,)) + stable, tail, shown_suffix)
 
 
 def anchor_of(text: bytes) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.backends.base import Backend
 from engine.cache import Scorer
+from engine.drafts.drafter import Drafter
 from engine.errors import BackendError, ModelCorrupt
 from engine.fim import Template
 from engine.models.gguf import read_metadata
@@ -94,7 +95,7 @@ def open_gguf(
     return Model(
         name=name,
         tokenizer=tokenizer,
-        scorer=Scorer(backend),
+        scorer=Scorer(backend, drafter=Drafter(tokenizer.vocab.token_bytes)),
         template=template,
         stop_tokens=stop_tokens(metadata, family, stops),
         separator=separator_token(metadata),

@@ -7,6 +7,9 @@ from typing import Literal
 
 Law = Literal["canonical", "all"]
 Method = Literal["exact", "bytewise", "hand-over", "best-cover", "heal-one", "naive"]
+Drafts = Literal["off", "lookup", "recycling", "stand", "mixed"]
+"""How rows are guessed before they are needed (`engine/drafts`): not at all, from texts, from what the model
+said behind the same token, behind the same few tokens, or from texts and from what it said."""
 StopReason = Literal["end-of-middle", "lines", "tokens", "deadline", "context", "cancelled"]
 
 
@@ -34,6 +37,7 @@ class Request:
     deadline_ms: float | None = None
     """Milliseconds from receipt; the best complete text so far is returned when it passes."""
     method: Method = "exact"
+    drafts: Drafts = "mixed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,10 @@ class Usage:
     """All token positions evaluated, prompt included."""
     model_evaluations: int
     """Calls of the model (decodes); one call may score a whole tree."""
+    drafted_tokens: int
+    """Of the token positions, those that were evaluated on the guess that they would be needed."""
+    accepted_tokens: int
+    """Of these, those that were needed."""
     prompt_ms: float
     """Until the distribution at the cursor was known."""
     total_ms: float

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from engine.errors import InputError
-from engine.types import Method, Request
+from engine.types import Drafts, Method, Request
 from lsp_server.power import PowerSaving
 
 
@@ -35,6 +35,8 @@ class Settings:
     """The switch by `languageId`; `*` is any other. What is not named is on."""
     exclude: tuple[str, ...] | None = ()
     """Patterns in gitignore's syntax of files that are kept out; None if they cannot be read."""
+    drafts: Drafts = "mixed"
+    """How the engine guesses rows before it needs them; changes its speed, never its answers."""
     report_usage: bool = False
     """Whether the client gets `midword/usage` notifications."""
     report_status: bool = False
@@ -51,6 +53,7 @@ class Settings:
             alternatives=self.alternatives,
             deadline_ms=float(self.deadline_ms),
             method=self.method,
+            drafts=self.drafts,
         )
 
 
@@ -67,6 +70,7 @@ _NAMES = {
     "method": "method",
     "languages": "languages",
     "exclude": "exclude",
+    "drafts": "drafts",
     "reportUsage": "report_usage",
     "reportStatus": "report_status",
 }
@@ -79,6 +83,11 @@ _LIMITS = {
 }
 _KEEPING_OUT = ("languages", "exclude")
 _CHOICES: dict[str, tuple[str, ...]] = {"powerSaving": get_args(PowerSaving), "method": get_args(Method)}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "powerSaving": get_args(PowerSaving),
+    "method": get_args(Method),
+    "drafts": get_args(Drafts),
+}
 
 
 def parse(sent: Any) -> tuple[Settings, list[str]]:

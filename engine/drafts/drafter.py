@@ -1,0 +1,199 @@
+"""Speculation without a second model: which rows decoding will most likely ask for next.
+
+The model must be asked for some rows anyway; a few more in the same batch cost less than asking again. So a
+*draft* is a tree of guessed tokens behind the rows that are asked for. Its rows go where all rows go, into
+the cache of `Scorer`, and decoding finds them there when it comes that way.
+
+*Claim*: what is decoded does not depend on drafts. Decoding reads rows by their path; a row's value is the
+model's, whoever asked for it, and which rows are asked for is decided without a look at what is cached. (With
+quantised weights llama.cpp's rows differ a little by the shape of the batch: specification, section 10.)
+
+A guess is worth its row if its probability times the cost of an evaluation is above the cost of one row more.
+The probability is that of all guesses on the way to it; each is counted by kind, and so learned.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.drafts.acceptance import Acceptance, BatchCosts
+from engine.drafts.lookup import LONGEST_MATCH, Lookup
+from engine.drafts.seen import Seen, likely_tokens
+from engine.tree import TokenPath
+from engine.types import Drafts
+from engine.vocab import FloatArray
+
+MOST_DRAFTED = 24
+"""Most rows of a draft."""
+HISTORY = LONGEST_MATCH
+STAND_LONGEST = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A place from which decoding may go on: behind `path`, with a token that starts with `head`."""
+
+    path: TokenPath
+    head: bytes = b""
+    share: float = 1.0
+    """How likely decoding goes on from here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What is known of the text that is about to be decoded."""
+
+    method: Drafts
+    name: str
+    """Of the document; texts of the same name replace each other."""
+    prompt: TokenPath
+    behind: TokenPath = ()
+    """The text right of the cursor, if the prompt does not show it."""
+    max_lines: int = 1
+    max_tokens: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Guess:
+    token: int
+    share: float
+    kind: Hashable
+
+
+class Drafter:
+    """Guesses for one model. `begin` and `end` frame a completion; outside of it nothing is guessed."""
+
+    def __init__(self, token_bytes: Sequence[bytes], costs: BatchCosts | None = None) -> None:
+        self.costs = costs or BatchCosts()
+        self.drafted = self.accepted = 0
+        """Rows that were scored as drafts, and those of them that decoding asked for."""
+        self._token_bytes = token_bytes
+        self._lookup = Lookup()
+        self._seen = {1: Seen(1), STAND_LONGEST: Seen(STAND_LONGEST)}
+        self._acceptance = Acceptance()
+        self._random = np.random.default_rng(0)
+        self._brief: Brief | None = None
+        self._open: dict[TokenPath, dict[int, Hashable]] = {}
+        self._unvisited: set[TokenPath] = set()
+        self._doubtful: set[TokenPath] = set()
+
+    # -- a completion -----------------------------------------------------------------------------
+
+    def begin(self, brief: Brief) -> None:
+        """Decoding starts."""
+        if brief.method == "off":
+            return
+        self._brief = brief
+        self._lookup.learn(brief.name, brief.prompt)
+        if brief.behind:
+            self._lookup.learn(f"{brief.name}\0behind", brief.behind)
+
+    def end(self) -> None:
+        """Decoding is over. Guesses behind places that it never passed were wrong where it could have passed
+        them, otherwise neither right nor wrong."""
+        for path in self._doubtful & self._open.keys():
+            for kind in self._open[path].values():
+                self._acceptance.note(kind, False)
+        self._brief = None
+        self._open.clear()
+        self._unvisited.clear()
+        self._doubtful.clear()
+
+    def learn_text(self, name: str, tokens: TokenPath) -> None:
+        """A text that decoding may repeat, of another document or from further away in the same."""
+        self._lookup.learn(name, tokens)
+
+    # -- what decoding did ------------------------------------------------------------------------
+
+    def asked(self, path: TokenPath) -> None:
+        """Decoding needs the row behind `path`: its last token came true, and its siblings did not."""
+        if self._brief is None:
+            return
+        if path in self._unvisited:
+            self._unvisited.remove(path)
+            self.accepted += 1
+        for token, kind in self._open.pop(path[:-1], {}).items():
+            self._acceptance.note(kind, token == path[-1])
+
+    def scored(self, path: TokenPath, row: FloatArray) -> None:
+        """The model has given the row behind `path`."""
+        if self._brief is None or self._brief.method == "lookup":
+            return
+        likely = likely_tokens(row)
+        for seen in self._seen.values():
+            seen.learn(path[-STAND_LONGEST:], likely)
+
+    # -- drafts -----------------------------------------------------------------------------------
+
+    def draft(
+        self, roots: Sequence[Root], is_known: Callable[[TokenPath], bool], take: Callable[[TokenPath], bool]
+    ) -> list[TokenPath]:
+        """The paths worth scoring too, each after its own beginning, likeliest first.
+
+        Paths that are known are passed over; `take` says whether there is room for one more.
+        """
+        if self._brief is None:
+            return []
+        least = self.costs.slope / self.costs.of(1)
+        self._lookup.learn(self._brief.name, max(roots, key=lambda root: root.share).path)
+        heap: list[tuple[float, TokenPath]] = []
+        for root in roots:
+            self._push(heap, root.path, root.head, root.share)
+            if root.head or root.share < 1:
+                self._doubtful.add(root.path)
+        found: list[TokenPath] = []
+        while heap and len(found) < MOST_DRAFTED and -heap[0][0] > least:
+            share, path = heapq.heappop(heap)
+            if not is_known(path):
+                if not take(path):
+                    continue
+                found.append(path)
+            self._push(heap, path, b"", -share)
+        self._unvisited.update(found)
+        self.drafted += len(found)
+        return found
+
+    def _push(self, heap: list[tuple[float, TokenPath]], path: TokenPath, head: bytes, share: float) -> None:
+        """Puts the guesses behind `path` onto the heap."""
+        kinds = self._open.setdefault(path, {})
+        for guess in self._guesses(path[-HISTORY:], head):
+            if self._goes_on(path, head, guess.token):
+                kinds.setdefault(guess.token, guess.kind)
+                heapq.heappush(heap, (-share * guess.share, (*path, guess.token)))
+
+    def _goes_on(self, path: TokenPath, head: bytes, token: int) -> bool:
+        """Whether decoding may need what follows `token`: not once the last line is full."""
+        assert self._brief is not None
+        text = self._token_bytes[token]
+        if not text.startswith(head):
+            return False
+        new = path[len(self._brief.prompt) :]
+        if len(new) >= self._brief.max_tokens:
+            return False
+        lines = text[len(head) :].count(b"\n") + sum(self._token_bytes[t].count(b"\n") for t in new)
+        return lines < self._brief.max_lines
+
+    def _guesses(self, history: TokenPath, head: bytes) -> list[_Guess]:
+        """The likeliest guess for each token that may follow."""
+        assert self._brief is not None
+        method, best = self._brief.method, dict[int, _Guess]()
+        headed = min(len(head), 3)
+        if method in ("lookup", "mixed"):
+            for rank, (token, length) in enumerate(self._lookup.after(history)):
+                kind = ("lookup", length, min(rank, 2), headed)
+                self._keep(best, token, kind, (0.3 + 0.05 * length) / (1 + rank))
+        if method != "lookup":
+            length, likely = self._seen[1 if method == "recycling" else STAND_LONGEST].after(history)
+            for token, share in likely.items():
+                kind = (method, length, int(share * 8), headed)
+                self._keep(best, token, kind, share * (0.5 + 0.1 * length))
+        return list(best.values())
+
+    def _keep(self, best: dict[int, _Guess], token: int, kind: Hashable, prior: float) -> None:
+        guess = _Guess(token, self._acceptance.share(kind, prior), kind)
+        if token not in best or best[token].share < guess.share:
+            best[token] = guess
