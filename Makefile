@@ -2,7 +2,7 @@
 #   make demo   complete in the middle of names of a real file, with the default model
 #   make test   everything the project checks
 .NOTPARALLEL:
-.PHONY: help demo test test-vscode test-torch check clean test-long bench-cursors bench-noise bench-genlm bench-replay bench-peers bench-start test-neovim
+.PHONY: help demo test test-vscode test-torch check clean test-long bench-cursors bench-noise bench-speculation bench-genlm bench-replay bench-peers bench-start test-neovim
 BIN := .venv/bin
 
 help:
@@ -52,6 +52,10 @@ bench-cursors:
 bench-noise:
 	@scripts/setup run
 	@$(BIN)/python -m bench.noise
+
+bench-speculation:
+	@scripts/setup run
+	@$(BIN)/python -m bench.speculation
 
 # torch is large (the CPU build 0.2 GB, CUDA builds gigabytes), so its tests have an environment of their own
 # over .venv. On a machine with a GPU the same target runs them there.

@@ -102,6 +102,7 @@ def draw_places(packages: Sequence[str], count: int, seed: int) -> list[Place]:
     """`count` cursors behind a visible character in the second half of as many files."""
     random_ = random.Random(seed)
     files = [path for path in python_files(packages) if path.stat().st_size > 2 * SHOWN_PREFIX_BYTES]
+    files = [path for path in files if not path.name.startswith("unicode")]  # tables, not code
     random_.shuffle(files)
     return [_place(path, random_) for path in (files * (count // len(files) + 1))[:count]]
 

@@ -132,7 +132,7 @@ def open_folder(
     return Model(
         name=folder.resolve().name,
         tokenizer=tokenizer,
-        scorer=Scorer(backend),
+        scorer=Scorer(backend, drafter=Drafter(tokenizer.vocab.token_bytes)),
         template=template,
         stop_tokens=stop_tokens(metadata, None, end_texts(folder, metadata)),
         separator=separator_token(metadata),

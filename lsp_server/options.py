@@ -82,7 +82,6 @@ _LIMITS = {
     "debounceMs": (-1, 5_000),
 }
 _KEEPING_OUT = ("languages", "exclude")
-_CHOICES: dict[str, tuple[str, ...]] = {"powerSaving": get_args(PowerSaving), "method": get_args(Method)}
 _CHOICES: dict[str, tuple[str, ...]] = {
     "powerSaving": get_args(PowerSaving),
     "method": get_args(Method),
