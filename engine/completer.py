@@ -102,6 +102,16 @@ class Completer:
         bill.prompt_done(self.prompt_tokens(prompt))
         return bill.usage()
 
+    def learn(self, path: str, text: bytes) -> None:
+        """Drafts may look up the text of a document; an empty one is forgotten."""
+        if (drafter := self.model.scorer.drafter) is None:
+            return
+        if not text:
+            drafter.forget(path)
+        else:
+            tokenizer = self.model.tokenizer
+            drafter.learn_text(path, tokenizer.encode(text.translate(None, bytes(tokenizer.missing_bytes))))
+
     def _decode(
         self, request: Request, decoder: Decoder, prompt: Prompt, state: CoverState | None
     ) -> list[Completion]:

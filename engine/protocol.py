@@ -5,12 +5,16 @@ A frame is a 4-byte big-endian length and that many bytes of msgpack. Requests c
     {"v": 1, "id": 7, "op": "complete", "params": {…Request…}}   answered by partials, then one result
     {"v": 1, "id": 8, "op": "cancel", "params": {"target": 7}}   no answer of its own
     {"v": 1, "id": 9, "op": "warm", "params": {"prefix": b"…", "suffix": b"…", "path": "…"}}
+    {"v": 1, "id": 11, "op": "learn", "params": {"path": "…", "text": b"…"}}
     {"v": 1, "id": 10, "op": "explain", "params": {…Request…}}   answered by one result, an Explanation
     {"v": 1, "id": 11, "op": "next_bytes" | "info" | "health" | "shutdown", "params": {…}}
 
 `warm` makes a cursor's prompt resident without decoding, so that a completion there starts at once. It
 yields to everything else: the next message that asks something of the model ends every warm-up before
 it, running or waiting, with the error `Cancelled`.
+
+`learn` gives a document's text to be looked up by drafts; an empty text is forgotten, with what was learned
+of the document when completing in it. It waits until nothing else does.
 
 Answers carry the id they belong to and one of three events:
 

@@ -109,11 +109,12 @@ class Service:
         self._signals[number] = signal
         if operation == "warm":
             self._warm_ups.append(signal)
-        elif operation != "info":
+        elif operation not in ("info", "learn"):
             for warm_up in self._warm_ups:
                 warm_up.cancel()
             self._warm_ups.clear()
-        self._queue.put(_Work(operation == "warm", next(self._turns), number, operation, params, signal))
+        can_wait = operation in ("warm", "learn")
+        self._queue.put(_Work(can_wait, next(self._turns), number, operation, params, signal))
 
     def _state(self) -> str:
         if self._load_error:
@@ -161,6 +162,11 @@ class Service:
     def _warm(self, number: int, params: Message, signal: StopSignal) -> Message:
         assert self._completer is not None
         return dataclasses.asdict(self._completer.warm(request_from_wire(params), signal))
+
+    def _learn(self, number: int, params: Message, signal: StopSignal) -> Message:
+        assert self._completer is not None
+        self._completer.learn(params.get("path", ""), params.get("text", b""))
+        return {}
 
     def _next_bytes(self, number: int, params: Message, signal: StopSignal) -> Message:
         assert self._completer is not None
@@ -220,6 +226,7 @@ class Service:
 _OPERATIONS: dict[str, Callable[[Service, int, Message, StopSignal], Message]] = {
     "complete": Service._complete,
     "warm": Service._warm,
+    "learn": Service._learn,
     "explain": Service._explain,
     "next_bytes": Service._next_bytes,
     "info": Service._info,

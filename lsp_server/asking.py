@@ -6,19 +6,24 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import partial
 
 from engine.errors import MidwordError
 from engine.types import Request, Result
 from lsp_server.ahead import Job
+from lsp_server.documents import Document
 from lsp_server.engine_client import End
 from lsp_server.flight import Flight, Work
 from lsp_server.known_texts import Answer
 from lsp_server.postprocess import rest_of_line
 from lsp_server.session import Session, Snapshot
+from lsp_server.teaching import taught_text
 from lsp_server.windows import Place
 
 CUT_BY_LIMIT = ("tokens", "deadline", "context")
 """Stop reasons of texts that would have gone on."""
+LOOKING_UP = ("lookup", "mixed")
+"""Drafts that look up texts."""
 SPARE_TEXTS = 3
 """How many texts are looked for ahead, in case the user types something else than what is shown."""
 
@@ -45,7 +50,7 @@ def question(session: Session, snapshot: Snapshot) -> Work:
 def plan_ahead(session: Session, snapshot: Snapshot, answer: Answer, shown: bytes) -> None:
     """Use the time in which the user reads `shown`: what follows when it is accepted comes first."""
     place, path = snapshot.place, snapshot.path
-    jobs: list[Job] = []
+    jobs: list[Job] = _lessons(session)
     if session.residence.shown(place) is not place:
         jobs.append(lambda: _widen(session, place, path))
     if shown or (_is_at_line_end(place) and place.line.strip()):
@@ -54,6 +59,23 @@ def plan_ahead(session: Session, snapshot: Snapshot, answer: Answer, shown: byte
         jobs.append(lambda: _find_others(session, place, path))
     if jobs and session.may_work_ahead:
         session.ahead.plan((place.after(shown), len(jobs)), session.pace.typing_s, jobs)
+
+
+def _lessons(session: Session) -> list[Job]:
+    """Teach the engine the open documents that it may know and does not."""
+    if session.settings.drafts not in LOOKING_UP:
+        return []
+    new = [
+        (session.shown_path(uri), document)
+        for uri, document in session.documents.items()
+        if session.silence(uri) is None and session.shown_path(uri) not in session.teaching
+    ]
+    return [partial(_teach, session, name, document) for name, document in new]
+
+
+async def _teach(session: Session, name: str, document: Document) -> None:
+    line = document.edited[0] if document.edited else 0
+    await session.teaching.teach(name, taught_text(document.lines, line), session.engine.learn)
 
 
 def warm(session: Session, snapshot: Snapshot) -> None:

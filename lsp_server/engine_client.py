@@ -159,6 +159,11 @@ class EngineClient:
             return False
         return True
 
+    async def learn(self, path: str, text: bytes) -> None:
+        """Let drafts look the text of a document up, at the lowest priority; b"": forget it. Raises as
+        `complete` does."""
+        await self._call("learn", {"path": path, "text": text})
+
     async def ask(
         self, op: Literal["next_bytes", "info", "health", "explain"], params: Message | None = None
     ) -> Message:

@@ -25,6 +25,7 @@ from lsp_server.reasons import DISABLED, NOT_OPEN, POWER_SAVING, Reason
 from lsp_server.residence import Residence
 from lsp_server.scheduler import Scheduler
 from lsp_server.suggestions import Suggestions
+from lsp_server.teaching import Teaching
 from lsp_server.windows import Place
 
 Report = Callable[[Literal["show", "log"], str], None]
@@ -66,6 +67,7 @@ class Session:
         self.ahead = Ahead(self.scheduler)
         self.suggestions = Suggestions()
         self.residence = Residence()
+        self.teaching = Teaching()
         self.pace = Pace()
         self.power = Power()
         self.report = report
@@ -105,6 +107,7 @@ class Session:
         engine.on_change = lambda: self.on_change()
 
     def _report_outage(self, reason: str) -> None:
+        self.teaching.forget_all()
         self.report("show", reason)
 
     def configure(self, sent: Any) -> None:
@@ -188,6 +191,8 @@ class Session:
         """The editor closed a document: its work is cancelled and its text is forgotten."""
         self.scheduler.cancel(uri)
         self.suggestions.known.forget(uri)
+        if self._engine is not None:
+            self.teaching.forget(self.shown_path(uri), self._engine.learn)
         self.documents.pop(uri, None)
         if self.attended == uri:
             self.attend(None)
@@ -222,7 +227,12 @@ class Session:
         document = self.documents[uri]
         place = document.place(position, self.encoding)
         cursor = document.clamp(position, self.encoding)
-        return Snapshot(uri, _shown_path(uri, self.root_uri), document.version, cursor, place)
+        return Snapshot(uri, self.shown_path(uri), document.version, cursor, place)
+
+    def shown_path(self, uri: str) -> str:
+        """The document's path below the workspace, or its name: the rest is nobody's business."""
+        path, root = (PurePosixPath(unquote(urlsplit(u).path)) for u in (uri, self.root_uri))
+        return str(path.relative_to(root)) if self.root_uri and path.is_relative_to(root) else path.name
 
     def edited_snapshot(self, uri: str) -> Snapshot | None:
         """The document now, cut behind its last edit; None if there is no such place."""
@@ -231,7 +241,7 @@ class Session:
         if document is None or document.edited is None or place is None:
             return None
         cursor = document.position(*document.edited, self.encoding)
-        return Snapshot(uri, _shown_path(uri, self.root_uri), document.version, cursor, place)
+        return Snapshot(uri, self.shown_path(uri), document.version, cursor, place)
 
     @property
     def should_save_power(self) -> bool:
@@ -263,10 +273,5 @@ class Session:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
             self.residence.forget()
+            self.teaching.forget_all()
             self._engine = None
-
-
-def _shown_path(uri: str, root_uri: str) -> str:
-    """The document's path below the workspace, or its name: the rest is nobody's business."""
-    path, root = (PurePosixPath(unquote(urlsplit(u).path)) for u in (uri, root_uri))
-    return str(path.relative_to(root)) if root_uri and path.is_relative_to(root) else path.name

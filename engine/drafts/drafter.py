@@ -8,8 +8,10 @@ the cache of `Scorer`, and decoding finds them there when it comes that way.
 model's, whoever asked for it, and which rows are asked for is decided without a look at what is cached. (With
 quantised weights llama.cpp's rows differ a little by the shape of the batch: specification, section 10.)
 
-A guess is worth its row if its probability times the cost of an evaluation is above the cost of one row more.
-The probability is that of all guesses on the way to it; each is counted by kind, and so learned.
+A guess is worth its row if with it the needed rows become cheaper: if its probability is above the cost of one
+row more by the mean cost of a needed row so far. The probability is that of all guesses on the way to it; each
+is counted by kind, and so learned. Taking the likeliest first until one is not worth it is then best: each
+further one is less likely, and the mean cost has only fallen.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ MOST_DRAFTED = 24
 """Most rows of a draft."""
 HISTORY = LONGEST_MATCH
 STAND_LONGEST = 4
+_PARTS = _WHOLE, _BEFORE, _BEHIND = "whole ", "before ", "behind "
+"""Names of the texts of a document start with one of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +92,9 @@ class Drafter:
         if brief.method == "off":
             return
         self._brief = brief
-        self._lookup.learn(brief.name, brief.prompt)
+        self._lookup.learn(_BEFORE + brief.name, brief.prompt)
         if brief.behind:
-            self._lookup.learn(f"{brief.name}\0behind", brief.behind)
+            self._lookup.learn(_BEHIND + brief.name, brief.behind)
 
     def end(self) -> None:
         """Decoding is over. Guesses behind places that it never passed were wrong where it could have passed
@@ -104,8 +108,13 @@ class Drafter:
         self._doubtful.clear()
 
     def learn_text(self, name: str, tokens: TokenPath) -> None:
-        """A text that decoding may repeat, of another document or from further away in the same."""
-        self._lookup.learn(name, tokens)
+        """A text that decoding may repeat: of any document, however far from the cursor."""
+        self._lookup.learn(_WHOLE + name, tokens)
+
+    def forget(self, name: str) -> None:
+        """The texts of a document are not to be looked up any more."""
+        for part in _PARTS:
+            self._lookup.forget(part + name)
 
     # -- what decoding did ------------------------------------------------------------------------
 
@@ -138,24 +147,32 @@ class Drafter:
         """
         if self._brief is None:
             return []
-        least = self.costs.slope / self.costs.of(1)
-        self._lookup.learn(self._brief.name, max(roots, key=lambda root: root.share).path)
+        self._lookup.learn(_BEFORE + self._brief.name, max(roots, key=lambda root: root.share).path)
         heap: list[tuple[float, TokenPath]] = []
         for root in roots:
             self._push(heap, root.path, root.head, root.share)
             if root.head or root.share < 1:
                 self._doubtful.add(root.path)
         found: list[TokenPath] = []
-        while heap and len(found) < MOST_DRAFTED and -heap[0][0] > least:
+        gain = 1.0
+        while heap and len(found) < MOST_DRAFTED and self._is_worth(-heap[0][0], len(found), gain):
             share, path = heapq.heappop(heap)
             if not is_known(path):
                 if not take(path):
                     continue
                 found.append(path)
+                gain -= share
             self._push(heap, path, b"", -share)
         self._unvisited.update(found)
         self.drafted += len(found)
         return found
+
+    def _is_worth(self, share: float, drafted: int, gain: float) -> bool:
+        """Whether one row more, needed with probability `share`, makes rows cheaper.
+
+        `gain` is how many of the rows of an evaluation with `drafted` guesses will be needed.
+        """
+        return share * self.costs.of(1 + drafted) > self.costs.slope * gain
 
     def _push(self, heap: list[tuple[float, TokenPath]], path: TokenPath, head: bytes, share: float) -> None:
         """Puts the guesses behind `path` onto the heap."""

@@ -44,6 +44,10 @@ class Lookup:
             for other, whole in self._texts.items():
                 self._index(other, whole, 0)
 
+    def forget(self, name: str) -> None:
+        """Nothing of the text is found any more."""
+        self._held -= len(self._texts.pop(name, ()))
+
     def _index(self, name: str, text: Sequence[int], start: int) -> None:
         for end in range(max(1, start), len(text)):
             places = self._places.setdefault((text[end - 1], text[end]), [])

@@ -120,6 +120,21 @@ def test_a_text_behind_the_cursor_is_looked_up() -> None:
     assert found.usage.model_evaluations == 1
 
 
+def test_other_documents_are_looked_up_until_they_are_forgotten() -> None:
+    """Bytes that the vocabulary lacks are passed over."""
+    size = len(vocabulary().tokenizer.vocab)
+    model = drafting(model_of(forgetful_table(size, seed=2), order="none"))
+    completer = Completer(model)
+    request = Request(b"x = 1\n\n\ndef area(", max_lines=9, max_tokens=1, drafts="lookup")
+    drafted = []
+    for text in (CODE + b"\xff", b""):
+        completer.learn("other.py", text)
+        (found,) = said(model, [request])
+        drafted.append(found.usage.drafted_tokens)
+        request = replace(request, prefix=b"y" + request.prefix)
+    assert drafted[0] > 0 and drafted[1] == 0
+
+
 def test_nothing_is_drafted_behind_the_last_line() -> None:
     size = len(vocabulary().tokenizer.vocab)
     model = drafting(model_of(forgetful_table(size, seed=2), order="none"))

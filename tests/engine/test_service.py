@@ -185,3 +185,15 @@ def test_an_explanation_travels_whole(harness: Harness) -> None:
     found = explanation_from_wire(harness.answer()["data"])
     assert found == explain(Completer(model_of()), request, StopSignal())
     assert found.covers and found.chosen
+
+
+def test_a_text_is_learned_behind_everything_else_and_forgotten(harness: Harness) -> None:
+    gate = harness.hold()
+    harness.ask(1, "complete", **HERE, max_tokens=2)
+    gate.wait()
+    harness.ask(2, "learn", path="a.py", text=CODE)
+    harness.ask(3, "complete", **HERE, max_tokens=2)
+    gate.open.release(1000)
+    assert list(harness.outcomes(3)) == [1, 3, 2]
+    harness.ask(4, "learn", path="a.py", text=b"")
+    assert harness.outcomes(1) == {4: "result"}

@@ -93,9 +93,11 @@ class Engine:
                 withdrawn = {"code": "Cancelled", "message": "something else came first"}
                 self.send({"id": message["id"], "event": "error", **withdrawn})
             else:
-                self.log(message["op"])
+                texts = [f"{len(message['params']['text'])} bytes"] if message["op"] == "learn" else []
+                self.log(" ".join([message["op"], *texts]))
                 answers = {
                     "warm": {"prompt_tokens": 1},
+                    "learn": {},
                     "info": {"model": "scripted", "context": 1024, "version": "0"},
                     "health": {"ok": True},
                     "next_bytes": {"tail": message["params"].get("prefix", b"")},

@@ -56,3 +56,14 @@ def test_the_oldest_text_goes_and_what_is_held_stays_bounded() -> None:
         assert lookup._held <= 100 and len(lookup._places) <= 300
     assert lookup.after([49 * 40, 49 * 40 + 1]) == [(49 * 40 + 2, 2)]
     assert lookup.after([0, 1]) == []
+
+
+def test_a_forgotten_text_is_not_found() -> None:
+    lookup = Lookup()
+    lookup.learn("a", [1, 2, 3])
+    lookup.learn("b", [4, 2, 5])
+    lookup.forget("a")
+    lookup.forget("never learned")
+    assert lookup.after([1, 2]) == [] and lookup._held == 3
+    lookup.learn("a", [7, 8, 9])
+    assert lookup.after([7, 8]) == [(9, 2)]
