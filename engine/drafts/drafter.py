@@ -8,10 +8,10 @@ the cache of `Scorer`, and decoding finds them there when it comes that way.
 model's, whoever asked for it, and which rows are asked for is decided without a look at what is cached. (With
 quantised weights llama.cpp's rows differ a little by the shape of the batch: specification, section 10.)
 
-A guess is worth its row if with it the needed rows become cheaper: if its probability is above the cost of one
-row more by the mean cost of a needed row so far. The probability is that of all guesses on the way to it; each
-is counted by kind, and so learned. Taking the likeliest first until one is not worth it is then best: each
-further one is less likely, and the mean cost has only fallen.
+A guess is worth its row if with it the needed rows become cheaper: if its probability is above the cost of
+one row more by the mean cost of a needed row so far. The probability is that of all guesses on the way to it;
+each is counted by kind, and so learned. Taking the likeliest first until one is not worth it is then best, as
+each further one is less likely.
 """
 
 from __future__ import annotations
