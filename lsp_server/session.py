@@ -107,7 +107,7 @@ class Session:
         engine.on_change = lambda: self.on_change()
 
     def _report_outage(self, reason: str) -> None:
-        self.teaching.forget_all()
+        self.teaching.engine_has_gone()
         self.report("show", reason)
 
     def configure(self, sent: Any) -> None:
@@ -122,6 +122,8 @@ class Session:
             self.ahead.cancel()
             self.scheduler.withdraw_all()
             self.suggestions.known.forget()
+            if self._engine is not None:
+                self.teaching.forget_all(self._engine.learn)
         self.settings = settings
         self._renew_eligibility()
 
@@ -273,5 +275,5 @@ class Session:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
             self.residence.forget()
-            self.teaching.forget_all()
+            self.teaching.engine_has_gone()
             self._engine = None

@@ -42,8 +42,13 @@ class Teaching:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def forget_all(self) -> None:
-        """The engine is another one."""
+    def forget_all(self, learn: Learn) -> None:
+        """What may be taught is another thing now."""
+        for name in list(self._taught):
+            self.forget(name, learn)
+
+    def engine_has_gone(self) -> None:
+        """The next one knows nothing."""
         self._taught.clear()
 
 

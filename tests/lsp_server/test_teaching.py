@@ -25,6 +25,22 @@ async def test_open_documents_are_taught_once_and_forgotten_when_closed(
     await wait_until(lambda: engine_log.lines("learn")[-1] == "learn 0 bytes", "it is forgotten")
 
 
+async def test_what_becomes_excluded_is_forgotten(client: Any, engine_log: Any, wait_until: Any) -> None:
+    await client.initialize(workAhead=True)
+    client.open("value = 1\n", uri=OTHER)
+    client.open("x.hel\n")
+    assert await client.texts(0, 5) == ["lo()"]
+    await wait_until(lambda: len(engine_log.lines("learn")) == 2, "both documents are taught")
+    client.notify(
+        "workspace/didChangeConfiguration",
+        {"settings": {"midword": {"workAhead": True, "exclude": ["other.py"]}}},
+    )
+    await wait_until(lambda: len(engine_log.lines("learn 0")) == 2, "both are forgotten")
+    assert await client.texts(0, 5) == ["lo()"]
+    await wait_until(lambda: len(engine_log.lines("learn")) == 5, "one is taught again")
+    assert engine_log.lines("learn")[-1] == "learn 6 bytes"
+
+
 @pytest.mark.parametrize("options", [{"workAhead": False}, {"workAhead": True, "drafts": "recycling"}])
 async def test_nothing_is_taught_if_nothing_is_looked_up(
     client: Any, engine_log: Any, options: dict[str, Any]
