@@ -1,6 +1,6 @@
 """What do drafts save? The same completions with each method of drafting, side by side.
 
-    python -m bench.speculation [--cursors 40] [--max-tokens 48] [--max-lines 4] [--methods off,lookup,mixed]
+    python -m bench.speculation [--cursors 40] [--seconds 180] [--max-tokens 32] [--max-lines 4]
 
 Cursors are drawn in Python files of installed packages. The model is shown what the product shows it: the
 last 4 KB before the cursor; drafts may also use the rest of the file. Each method keeps what it learns from
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -119,9 +120,10 @@ def main() -> None:
     """Measures, prints a table and a JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cursors", type=int, default=40)
+    parser.add_argument("--seconds", type=float, default=600, help="no further cursor after this time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default=None)
-    parser.add_argument("--max-tokens", type=int, default=48)
+    parser.add_argument("--max-tokens", type=int, default=32)
     parser.add_argument("--max-lines", type=int, default=4)
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--packages", default=",".join(PACKAGES))
@@ -129,8 +131,10 @@ def main() -> None:
     model = load_model(options.model)
     places = draw_places(options.packages.split(","), options.cursors, options.seed)
     methods = {name: Method(name, model) for name in options.methods.split(",")}
-    order = list(methods)
+    order, began, done = list(methods), time.monotonic(), 0
     for place in track(places, "cursors", console=Console(stderr=True)):
+        if time.monotonic() - began > options.seconds:
+            break
         request = Request(
             place.before[-SHOWN_PREFIX_BYTES:],
             place.after[:SHOWN_SUFFIX_BYTES],
@@ -142,7 +146,8 @@ def main() -> None:
         order.append(order.pop(0))
         for name in order:
             methods[name].complete(place, request)
-    about = f"{model.name}, {len(places)} cursors, {options.max_tokens} tokens, {options.max_lines} lines"
+        done += 1
+    about = f"{model.name}, {done} cursors, {options.max_tokens} tokens, {options.max_lines} lines"
     report(Console(width=110), about, {name: method.score for name, method in methods.items()})
 
 

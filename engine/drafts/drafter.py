@@ -24,7 +24,7 @@ import numpy as np
 
 from engine.drafts.acceptance import Acceptance, BatchCosts
 from engine.drafts.lookup import LONGEST_MATCH, Lookup
-from engine.drafts.seen import Seen, likely_tokens
+from engine.drafts.seen import Seen, drawn, likely_tokens
 from engine.tree import TokenPath
 from engine.types import Drafts
 from engine.vocab import FloatArray
@@ -33,6 +33,8 @@ MOST_DRAFTED = 24
 """Most rows of a draft."""
 HISTORY = LONGEST_MATCH
 STAND_LONGEST = 4
+STAND_DRAWN = 2
+"""Tokens that `stand` draws at a place."""
 _PARTS = _WHOLE, _BEFORE, _BEHIND = "whole ", "before ", "behind "
 """Names of the texts of a document start with one of these."""
 
@@ -77,7 +79,7 @@ class Drafter:
         """Rows that were scored as drafts, and those of them that decoding asked for."""
         self._token_bytes = token_bytes
         self._lookup = Lookup()
-        self._seen = {1: Seen(1), STAND_LONGEST: Seen(STAND_LONGEST)}
+        self._seen = {"recycling": Seen(1), "stand": Seen(STAND_LONGEST), "mixed": Seen(STAND_LONGEST)}
         self._acceptance = Acceptance()
         self._random = np.random.default_rng(0)
         self._brief: Brief | None = None
@@ -132,9 +134,7 @@ class Drafter:
         """The model has given the row behind `path`."""
         if self._brief is None or self._brief.method == "lookup":
             return
-        likely = likely_tokens(row)
-        for seen in self._seen.values():
-            seen.learn(path[-STAND_LONGEST:], likely)
+        self._seen[self._brief.method].learn(path[-STAND_LONGEST:], likely_tokens(row))
 
     # -- drafts -----------------------------------------------------------------------------------
 
@@ -204,7 +204,9 @@ class Drafter:
                 kind = ("lookup", length, min(rank, 2), headed)
                 self._keep(best, token, kind, (0.3 + 0.05 * length) / (1 + rank))
         if method != "lookup":
-            length, likely = self._seen[1 if method == "recycling" else STAND_LONGEST].after(history)
+            length, likely = self._seen[method].after(history)
+            if method == "stand":
+                likely = drawn(likely, STAND_DRAWN, self._random)
             for token, share in likely.items():
                 kind = (method, length, int(share * 8), headed)
                 self._keep(best, token, kind, share * (0.5 + 0.1 * length))

@@ -21,7 +21,7 @@ from engine.vocab import FloatArray
 LEAST_LOG = float(np.log(0.05))
 """Tokens below this probability are not worth guessing."""
 MOST_GUESSES = 6
-MOST_KEYS = 30_000
+MOST_KEYS = 10_000
 NEWEST = 0.5
 """Weight of the newest distribution in an average."""
 
@@ -60,6 +60,17 @@ def likely_tokens(row: FloatArray) -> Likely:
     tokens = np.flatnonzero(row > LEAST_LOG)
     best = tokens[np.argsort(-row[tokens])][:MOST_GUESSES]
     return dict(zip(best.tolist(), np.exp(row[best]).tolist(), strict=True))
+
+
+def drawn(likely: Likely, most: int, random: np.random.Generator) -> Likely:
+    """At most `most` different tokens, drawn one after the other in proportion to their probabilities.
+
+    By the largest of log-probabilities with Gumbel noise, as STAND does it.
+    """
+    noise = random.gumbel(size=len(likely))
+    keys = [float(np.log(share)) + n for share, n in zip(likely.values(), noise, strict=True)]
+    chosen = sorted(zip(keys, likely.items(), strict=True), reverse=True)[:most]
+    return dict(item for _, item in chosen)
 
 
 def _average(older: Likely, newer: Likely) -> Likely:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.drafts.seen import MOST_GUESSES, Seen, likely_tokens
+from engine.drafts.seen import MOST_GUESSES, Seen, drawn, likely_tokens
 
 
 def test_recycling_keeps_the_last_time_behind_one_token() -> None:
@@ -39,3 +39,14 @@ def test_likely_tokens_are_few_and_in_order() -> None:
     shares[[7, 3]] = 0.3, 0.2
     assert list(likely_tokens(np.log(shares))) == [7, 3]
     assert len(likely_tokens(np.log(np.full(10, 0.1)))) == MOST_GUESSES
+
+
+def test_tokens_are_drawn_in_proportion_to_their_probabilities() -> None:
+    random, draws = np.random.default_rng(5), 4000
+    likely = {1: 0.5, 2: 0.3, 3: 0.2}
+    pairs = [tuple(drawn(likely, 2, random)) for _ in range(draws)]
+    for first, share in likely.items():
+        assert sum(pair[0] == first for pair in pairs) / draws == pytest.approx(share, abs=0.03)
+    second = sum(pair == (1, 2) for pair in pairs) / draws
+    assert second == pytest.approx(0.5 * 0.3 / 0.5, abs=0.03)
+    assert drawn({}, 2, random) == {}
