@@ -2,7 +2,7 @@
 #   make demo   complete in the middle of names of a real file, with the default model
 #   make test   everything the project checks
 .NOTPARALLEL:
-.PHONY: help demo test test-vscode test-torch check clean test-long bench-cursors bench-noise bench-speculation bench-genlm bench-replay bench-peers bench-start test-neovim
+.PHONY: help demo test test-vscode test-torch check clean test-long bench-cursors bench-noise bench-speculation bench-genlm bench-replay bench-peers bench-start test-neovim test-emacs
 BIN := .venv/bin
 
 help:
@@ -34,6 +34,12 @@ test-neovim:
 	@$(BIN)/python scripts/setup_neovim.py
 	$(BIN)/pytest --engine real tests/e2e tests/e2e/neovim -k neovim
 
+# Emacs with eglot and the settings of docs/clients.md; 160 MB of packages, so not part of `make test`.
+test-emacs:
+	@scripts/setup test
+	@$(BIN)/python scripts/setup_emacs.py
+	$(BIN)/pytest tests/e2e/emacs
+
 check:
 	@scripts/setup test
 	$(BIN)/ruff check .
@@ -43,6 +49,7 @@ check:
 
 test-long:
 	@scripts/setup test
+	@$(BIN)/python scripts/setup_emacs.py
 	$(BIN)/pytest -m long tests
 
 bench-cursors:

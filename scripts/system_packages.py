@@ -1,20 +1,21 @@
-"""Programs of the system that tests need: found, or installed if we may. Standard library only."""
+"""What tests need of the system: found, or installed if we may. Standard library only."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 
 from setup_venv import DEBIAN, SetupError
 
 
-def need_program(program: str, package: str, why: str) -> None:
-    """Make sure that `program` is there; as root on Debian, `package` is installed for it.
+def need(is_there: Callable[[], bool], package: str, what: str) -> None:
+    """Make sure that something is there; as root on Debian, `package` is installed for it.
 
-    `why` goes on "PROGRAM, …". Raises SetupError if it is missing and cannot be installed.
+    Raises SetupError, a sentence that starts with `what`, if it is missing and cannot be installed.
     """
-    if shutil.which(program):
+    if is_there():
         return
     if os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"setup: installing {package} with apt-get", flush=True)
@@ -22,5 +23,10 @@ def need_program(program: str, package: str, why: str) -> None:
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         subprocess.run(["apt-get", "update", "-qq"], env=environment, capture_output=True)
         subprocess.run(install, env=environment, capture_output=True)
-    if shutil.which(program) is None:
-        raise SetupError(f"{program}, {why}, is missing {DEBIAN.format(package)}")
+    if not is_there():
+        raise SetupError(f"{what}, is missing {DEBIAN.format(package)}")
+
+
+def need_program(program: str, package: str, why: str) -> None:
+    """The same for a program; `why` goes on "PROGRAM, …"."""
+    need(lambda: shutil.which(program) is not None, package, f"{program}, {why}")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.e2e.node import node_with_packages
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -10,3 +12,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="scripted",
         help="which engine the end-to-end tests run against; real needs the default model",
     )
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Node with the client's packages."""
+    return node_with_packages()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.node import NODE_CLIENT, SCRIPTED_ENGINE, SERVER
+
 pytestmark = pytest.mark.e2e
-NODE_CLIENT = Path(__file__).with_name("node_client")
-SCRIPTED_ENGINE = Path(__file__).parents[1] / "lsp_server" / "scripted_engine.py"
 CANCELLED = -32800
 SOURCE = """\
 # Stored items, with a total. Äöü 😀
@@ -29,18 +28,6 @@ class Storage:
         total = self.
         return f"{total:.2f}"
 """
-
-
-@pytest.fixture(scope="session")
-def node() -> str:
-    """Node with the client's packages installed from the lock file."""
-    node = shutil.which("node")
-    npm = shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("Node is not installed")
-    if not (NODE_CLIENT / "node_modules").is_dir():
-        subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=NODE_CLIENT, check=True, timeout=120)
-    return node
 
 
 def type_into_the_file(node: str, folder: Path, server: list[str], key_ms: int, wait_ms: int) -> Any:
@@ -77,9 +64,6 @@ def assert_completed(answer: Any) -> str:
     assert item["command"]["command"] == "midword.accepted"
     text: str = item["insertText"]
     return text
-
-
-SERVER = [sys.executable, "-P", "-m", "lsp_server", "lsp", "--stdio"]
 
 
 def test_half_an_identifier_with_the_scripted_engine(node: str, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.neovim.editor import ROOT, SCRIPTED_ENGINE, Neovim, until
+from tests.e2e.neovim.editor import ROOT, SCRIPTED_ENGINE, Neovim
+from tests.e2e.terminal import until
 
 SERVER = [sys.executable, "-P", "-m", "lsp_server", "lsp", "--stdio"]
 # The tests count what the engine is asked: no work ahead. A busy machine may take long to load the model.

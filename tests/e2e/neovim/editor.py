@@ -1,43 +1,32 @@
-"""Neovim in a terminal of tmux: keys go in as a user types them; its screen and its state are looked at."""
+"""Neovim in a terminal: keys go in as a user types them; its screen and its state are looked at."""
 
 from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tests.e2e.terminal import Terminal, until
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = ROOT / ".venv-neovim" / "neovim"
 SCRIPTED_ENGINE = ROOT / "tests" / "lsp_server" / "scripted_engine.py"
 INIT = Path(__file__).with_name("init.lua")
-WIDTH, HEIGHT = 100, 24
-PATIENCE_S = 60.0
 _NAMESPACE = 'vim.api.nvim_get_namespaces()["midword"]'
 
 
-def until(condition: Callable[[], Any], what: Callable[[], str], patience_s: float = PATIENCE_S) -> Any:
-    """Wait for a true value of `condition`, and return it; `what` tells what was there instead."""
-    end = time.monotonic() + patience_s
-    while not (value := condition()):
-        assert time.monotonic() < end, f"not within {patience_s} s: {what()}"
-        time.sleep(0.02)
-    return value
-
-
-class Neovim:
+class Neovim(Terminal):
     """One Neovim with the plugin, in `folder`."""
 
     def __init__(self, folder: Path, options: dict[str, Any]) -> None:
         """`options` go to the plugin's setup()."""
         assert PROGRAM.exists(), "Neovim is missing: run `make test-neovim`, or scripts/setup_neovim.py"
+        super().__init__(folder)
         self.folder = folder
         self._socket = folder / "nvim.sock"
-        self._tmux = ["tmux", "-S", str(folder / "tmux.sock"), "-f", "/dev/null"]
         (folder / "options.json").write_text(json.dumps(options))
 
     def start(self, *paths: Path) -> None:
@@ -46,42 +35,14 @@ class Neovim:
         environment = {
             "MIDWORD_TEST_OPTIONS": str(self.folder / "options.json"),
             "XDG_STATE_HOME": str(self.folder / "state"),
-            "LC_ALL": "C.UTF-8",
         }
-        settings = [word for name, value in environment.items() for word in ("-e", f"{name}={value}")]
-        size = ["-x", str(WIDTH), "-y", str(HEIGHT)]
-        self._run_tmux("new-session", "-d", *size, *settings, shlex.join(map(str, command)))
-        until(lambda: self._socket.exists() and any(self.screen()), lambda: "an empty screen")
-
-    def stop(self) -> None:
-        """End Neovim and the terminal."""
-        subprocess.run([*self._tmux, "kill-server"], capture_output=True)
-
-    def _run_tmux(self, *words: str) -> str:
-        run = subprocess.run([*self._tmux, *words], capture_output=True, text=True, check=True, timeout=30)
-        return run.stdout
-
-    def type(self, text: str) -> None:
-        """Type characters."""
-        self._run_tmux("send-keys", "-l", text)
-
-    def press(self, *keys: str) -> None:
-        """Press keys by tmux's names: Tab, M-w, Escape."""
-        self._run_tmux("send-keys", *keys)
+        self.run(command, environment)
+        until(self._socket.exists, lambda: "no socket")
 
     def leave_insert_mode(self) -> None:
         """Press Escape, and wait: with a key right behind it, a terminal means Alt and that key."""
         self.press("Escape")
         until(lambda: self.lua("vim.api.nvim_get_mode().mode") == "n", lambda: "\n".join(self.screen()))
-
-    def screen(self) -> list[str]:
-        """The lines that a user sees."""
-        return self._run_tmux("capture-pane", "-p").splitlines()
-
-    def cursor(self) -> tuple[int, int]:
-        """Column and row of the cursor on the screen, from 0."""
-        column, row = self._run_tmux("display-message", "-p", "#{cursor_x} #{cursor_y}").split()
-        return int(column), int(row)
 
     def _remote(self, expression: str) -> subprocess.CompletedProcess[str]:
         command = [str(PROGRAM), "--server", str(self._socket), "--remote-expr", expression]
@@ -141,8 +102,7 @@ class Neovim:
 
     def engine_pids(self) -> list[int]:
         """The engine processes below this Neovim."""
-        pane = int(self._run_tmux("display-message", "-p", "#{pane_pid}"))
-        return [pid for pid in _below(pane) if _is_engine(pid)]
+        return [pid for pid in _below(self.pid()) if _is_engine(pid)]
 
 
 def _is_engine(pid: int) -> bool:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.neovim.editor import ROOT, Neovim, until
+from tests.e2e.neovim.editor import ROOT, Neovim
+from tests.e2e.terminal import until
 
 pytestmark = [pytest.mark.e2e]
 Wait = Callable[[Neovim], None]

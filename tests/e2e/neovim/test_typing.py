@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.neovim.editor import Neovim, until
+from tests.e2e.neovim.editor import Neovim
+from tests.e2e.terminal import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.model]
 ROW = 43

@@ -12,34 +12,24 @@ local function whole(text)
   return text
 end
 
-local function accept(part)
-  local by = config.values.native and require("midword.native") or suggestion
-  by.accept(part)
-end
-
 function M.accept()
-  accept(whole)
+  suggestion.accept(whole)
 end
 
 function M.accept_word()
-  accept(text_of.first_word)
+  suggestion.accept(text_of.first_word)
 end
 
 function M.accept_line()
-  accept(text_of.first_line)
-end
-
-local function cycle(step)
-  local by = config.values.native and require("midword.native") or suggestion
-  by.cycle(step)
+  suggestion.accept(text_of.first_line)
 end
 
 function M.next()
-  cycle(1)
+  suggestion.cycle(1)
 end
 
 function M.previous()
-  cycle(-1)
+  suggestion.cycle(-1)
 end
 
 M.dismiss = suggestion.dismiss
@@ -130,7 +120,7 @@ local function set_autocommands()
     on("LspAttach", function(event)
       local client = client_of.of(event.buf)
       if client and client.id == event.data.client_id then
-        require("midword.native").enable(client.id, event.buf)
+        require("midword.native").enable(event.buf)
       end
     end)
     return
@@ -148,9 +138,11 @@ function M.setup(options)
   config.set(options)
   eligible.enabled = config.values.enabled
   set_autocommands()
-  require("midword.keymaps").set(config.values.keymaps, function()
-    return config.values.native or suggestion.is_visible()
-  end)
+  if config.values.native then
+    require("midword.native").set_keys(config.values.keymaps)
+  else
+    require("midword.keymaps").set(config.values.keymaps, suggestion.is_visible)
+  end
   client_of.start()
 end
 

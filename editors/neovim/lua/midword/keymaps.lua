@@ -1,8 +1,10 @@
 -- The keys of insert mode. While nothing is shown, each does what it did before.
 local M = {}
 
---- What the key did before it was mapped, as an expression mapping returns it.
-local function before(lhs)
+--- What a key did before it was mapped, as an expression mapping returns it.
+---@param lhs string
+---@return fun(): string
+function M.before(lhs)
   local mapping = vim.fn.maparg(lhs, "i", false, true)
   if vim.tbl_isempty(mapping) or mapping.buffer == 1 then
     return function()
@@ -24,7 +26,7 @@ local function before(lhs)
 end
 
 local function map(lhs, action, is_possible)
-  local fallback = before(lhs)
+  local fallback = M.before(lhs)
   vim.keymap.set("i", lhs, function()
     if not is_possible() then
       return fallback()

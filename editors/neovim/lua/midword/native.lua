@@ -1,31 +1,34 @@
--- The same actions by Neovim's own client (0.12 or newer), which asks 200 ms after the last key.
+-- Neovim's own client (0.12 or newer) shows the text; here are only its switch and its keys.
+local keymaps = require("midword.keymaps")
+
 local M = {}
 
----@param client_id integer
 ---@param buf integer
-function M.enable(client_id, buf)
-  vim.lsp.inline_completion.enable(true, { client_id = client_id, bufnr = buf })
+function M.enable(buf)
+  vim.lsp.inline_completion.enable(true, { bufnr = buf })
 end
 
---- Accepts a part of what is shown.
----@param part fun(text: string): string the head of a text
-function M.accept(part)
-  vim.lsp.inline_completion.get({
-    on_accept = function(item)
-      local head = part(item.insert_text)
-      local lines = vim.split(head, "\n", { plain = true })
-      vim.api.nvim_put(lines, "c", false, true)
-      local client = head == item.insert_text and vim.lsp.get_client_by_id(item.client_id)
-      if client and item.command then
-        client:exec_cmd(item.command)
-      end
-    end,
-  })
+local function map_cycle(lhs, step)
+  vim.keymap.set("i", lhs, function()
+    vim.lsp.inline_completion.select({ count = step })
+  end, { desc = "midword: another text" })
 end
 
----@param step integer
-function M.cycle(step)
-  vim.lsp.inline_completion.select({ count = step })
+--- Maps the keys of the options that it has an action for.
+---@param keys table<string, string|false> action to key
+function M.set_keys(keys)
+  if keys.accept then
+    local fallback = keymaps.before(keys.accept)
+    vim.keymap.set("i", keys.accept, function()
+      return vim.lsp.inline_completion.get() and "" or fallback()
+    end, { expr = true, desc = "midword: accept" })
+  end
+  if keys.next then
+    map_cycle(keys.next, 1)
+  end
+  if keys.previous then
+    map_cycle(keys.previous, -1)
+  end
 end
 
 return M
