@@ -181,7 +181,7 @@ def _is_exact(request: Request) -> bool:
 
 def limits_of(request: Request, stop: StopSignal) -> Limits:
     """How far the completions of a request may go."""
-    return Limits(request.max_tokens, request.max_lines, lambda: stop.is_overdue)
+    return Limits(request.max_tokens, request.max_lines, lambda: stop.is_overdue, request.prefix)
 
 
 def drawn(request: Request, draw: Callable[[int], Completion]) -> list[Completion]:

@@ -27,7 +27,7 @@ from engine.errors import InputError
 from engine.tokenizers.base import Tokenizer
 from engine.tree import TokenPath, common_prefix_length
 from engine.types import ByteDistribution, Cover
-from engine.vocab import FloatArray
+from engine.vocab import FloatArray, IntArray
 
 STOP = 256
 """Index of "the middle ends here" behind the 256 byte values."""
@@ -99,7 +99,7 @@ class CoverSpace:
     ) -> None:
         self.tokenizer = tokenizer
         self.scorer = scorer
-        self.stop_tokens = np.array(sorted(set(stop_tokens)), dtype=np.int64)
+        self.stop_tokens = _ends(tokenizer, stop_tokens)
         self.stop = stop
 
     def open(self, fixed: TokenPath, tail: bytes) -> CoverState:
@@ -166,6 +166,13 @@ class CoverSpace:
     def _log_weight(self, fixed: TokenPath, tokens: TokenPath) -> float:
         rows = self.scorer.rows([fixed + tokens[:k] for k in range(len(tokens))], self.stop)
         return float(sum(row[token] for row, token in zip(rows, tokens, strict=True)))
+
+
+def _ends(tokenizer: Tokenizer, stop_tokens: Sequence[int]) -> IntArray:
+    """Of the `stop_tokens` those that no text contains: one that is text would be counted as both."""
+    ends = np.array(sorted(set(stop_tokens)), dtype=np.int64)
+    rows = tokenizer.vocab.row_of[ends]
+    return ends[~tokenizer.successors(())[rows] | (rows < 0)] if (rows >= 0).any() else ends
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from engine.models.hf_folder import check_folder, end_texts, find_folder, folder
 from engine.models.home import tables_dir
 from engine.models.progress import Report
 from engine.models.store import resolve
-from engine.templates import separator_token, stop_tokens, template_from_metadata
+from engine.templates import separator_token, stop_tokens, template_from_metadata, with_control_tokens
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.kept import kept_tokenizer
 
@@ -89,15 +89,16 @@ def open_gguf(
     from engine.backends.llama_cpp import LlamaCppBackend
 
     metadata = read_metadata(path)
-    tokenizer = kept_tokenizer(metadata, tables_dir())
     template = template_from_metadata(metadata, family)
+    ends = stop_tokens(metadata, family, stops)
+    tokenizer = kept_tokenizer(with_control_tokens(metadata, template, ends), tables_dir())
     backend = LlamaCppBackend(path, context_length=context_length, kv=kv, parking_bytes=kv_budget_mb * 2**20)
     return Model(
         name=name,
         tokenizer=tokenizer,
         scorer=Scorer(backend, drafter=Drafter(tokenizer.vocab.token_bytes)),
         template=template,
-        stop_tokens=stop_tokens(metadata, family, stops),
+        stop_tokens=ends,
         separator=separator_token(metadata),
     )
 

@@ -23,6 +23,7 @@ BOUND = 1e-4
 def all_segmentations(space: CoverSpace, fixed: TokenPath, tail: bytes, most: int) -> ByteDistribution:
     """P(next byte) summed over all token sequences that cover `tail`, at most `most` contexts visited."""
     vocab = space.tokenizer.vocab
+    is_text = ~np.isin(vocab.order, space.stop_tokens)
     before = space.scorer.backend.evaluations
     sums, non_text, total = np.zeros(STOP + 1), 0.0, 0.0
     covers: list[Cover] = []
@@ -33,7 +34,7 @@ def all_segmentations(space: CoverSpace, fixed: TokenPath, tail: bytes, most: in
         rows = space.scorer.rows([fixed + tokens for _, _, tokens in batch], space.stop)
         visited += len(batch)
         for (cost, read, tokens), row in zip(batch, rows, strict=True):
-            weights = np.exp(row[vocab.order] - cost)
+            weights = np.exp(row[vocab.order] - cost) * is_text
             head = tail[read:]
             low, high = vocab.prefix_range(head)
             sums[:STOP] += vocab.next_byte_sums(weights, low, high, len(head))
@@ -53,10 +54,11 @@ def all_segmentations(space: CoverSpace, fixed: TokenPath, tail: bytes, most: in
                     vocab.sorted_bytes[r][len(head) :],
                 )
                 for r in range(low, high)
+                if weights[r] > 0
             ]
             for length in range(1, min(len(head), vocab.max_token_bytes) + 1):
                 start, end = vocab.exact_range(head[:length], *vocab.prefix_range(head[:length]))
-                for r in range(start, end):
+                for r in start + np.flatnonzero(weights[start:end]):
                     item = (-float(np.log(weights[r])), read + length, (*tokens, int(vocab.order[r])))
                     heapq.heappush(queue, item)
     unvisited = sum(float(np.exp(-q[0])) for q in queue)

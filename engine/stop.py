@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from engine.tokenizers.utf8 import partial_length
 from engine.types import Completion, StopReason
 
 
@@ -17,6 +18,8 @@ class Limits:
     max_lines: int
     is_overdue: Callable[[], bool] = lambda: False
     """Whether the deadline has passed; looked at before each evaluation."""
+    before: bytes = b""
+    """Text before the cursor. If it ends inside a character, the completion begins with the rest of it."""
 
 
 class TextSoFar:
@@ -24,6 +27,7 @@ class TextSoFar:
 
     def __init__(self, limits: Limits, text: bytes = b"", logp: float = 0.0) -> None:
         self._limits = limits
+        self._begun = limits.before[len(limits.before) - partial_length(limits.before) :]
         self.text = text
         self.logp = logp
         self._evaluations = 0
@@ -42,15 +46,17 @@ class TextSoFar:
 
     @property
     def ended(self) -> StopReason | None:
-        """ "lines" once the text passes the line budget."""
-        return "lines" if self.text.count(b"\n") >= self._limits.max_lines else None
+        """ "lines" once the text passes the line budget, "end-of-middle" once it is no UTF-8 any more."""
+        if self.text.count(b"\n") >= self._limits.max_lines:
+            return "lines"
+        return None if may_become_text(self.text, self._begun) else "end-of-middle"
 
     def completion(self, reason: StopReason) -> Completion:
         """What may be shown: within the line budget, whole characters, no half CRLF."""
         if reason == "deadline" and self._evaluations >= self._limits.max_tokens:
             reason = "tokens"
         text = within_lines(self.text, self._limits.max_lines)
-        text = text[: whole_length(text)].removesuffix(b"\r")
+        text = text[: whole_length(text, self._begun)].rstrip(b"\r")
         return Completion(text, self.logp, reason)
 
 
@@ -64,13 +70,17 @@ def within_lines(text: bytes, max_lines: int) -> bytes:
     return text[:end]
 
 
-def whole_length(text: bytes) -> int:
-    """Length of `text` without an unfinished UTF-8 character at its end."""
-    for back in range(1, min(4, len(text)) + 1):
-        byte = text[-back]
-        if byte >= 0xC0:
-            size = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return len(text) if back >= size else len(text) - back
-        if byte < 0x80:
-            break
+def whole_length(text: bytes, begun: bytes = b"") -> int:
+    """Length of the longest beginning of `text` that is whole UTF-8 characters behind `begun`."""
+    try:
+        (begun + text).decode()
+    except UnicodeDecodeError as error:
+        return max(0, error.start - len(begun))
     return len(text)
+
+
+def may_become_text(text: bytes, begun: bytes = b"") -> bool:
+    """Whether `text` is whole UTF-8 characters behind `begun`, the last one perhaps unfinished."""
+    both = begun + text
+    finished = both[: len(both) - partial_length(both)]
+    return whole_length(finished) == len(finished)

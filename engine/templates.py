@@ -13,6 +13,7 @@ from typing import Any
 from engine.errors import ModelUnsupported
 from engine.fim import Order, Template
 from engine.tree import TokenPath
+from engine.vocab import TokenKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,20 @@ def stop_tokens(
         if (token := metadata.get(f"tokenizer.ggml.{key}")) is not None:
             found.add(int(token))
     return tuple(sorted(found))
+
+
+def with_control_tokens(
+    metadata: Mapping[str, Any], template: Template, stops: Sequence[int]
+) -> dict[str, Any]:
+    """`metadata` in which sentinels and stops that were added to the vocabulary are control tokens.
+
+    Some files call them text; then text that spells one would be parsed as one.
+    """
+    kinds = [int(kind) for kind in metadata["tokenizer.ggml.token_type"]]
+    for token in (*template.start, *template.prefix, *template.suffix, *template.middle, *stops):
+        if kinds[token] == TokenKind.USER_DEFINED:
+            kinds[token] = TokenKind.CONTROL
+    return {**metadata, "tokenizer.ggml.token_type": kinds}
 
 
 def separator_token(metadata: Mapping[str, Any]) -> int:

@@ -78,7 +78,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One text to show at the cursor: whole UTF-8 characters only."""
+    """One text to show at the cursor: whole UTF-8 characters only, the first may begin before the cursor."""
 
     text: bytes
     logp: float

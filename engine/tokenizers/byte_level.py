@@ -138,7 +138,8 @@ class ByteLevelBPE:
                 path = self._path(text, completion, follower)
                 if path not in found and self._goes_on(path):
                     found.append(path)
-        return found + [path for path in self._unwhole(text) if path not in found and self._goes_on(path)]
+        longer = dict.fromkeys(self._unwhole(text))
+        return found + [path for path in longer if path not in found and self._goes_on(path)]
 
     def _unwhole(self, text: bytes) -> list[tuple[int, ...]]:
         """Tokens of `text` as if its last word were the beginning of a longer one, where that matters."""

@@ -83,7 +83,7 @@ class PairTable:
         self._wait_right: FloatArray = np.full(size, np.inf)
         self._merged: dict[int, int] = {}
         self.reachable: BoolArray = np.zeros(size, dtype=bool)
-        self.reachable[symbols] = True
+        self.reachable[np.asarray(symbols, dtype=np.int64)] = True  # none at all are an array of floats
         lengths = self._lengths[candidates[:, 2]]
         order = np.lexsort((-ranks, lengths))
         for group in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):

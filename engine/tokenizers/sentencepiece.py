@@ -251,7 +251,7 @@ def _dense_ranks(scores: Sequence[float]) -> IntArray:
 def _inner_pairs(spelled: dict[bytes, int]) -> BoolArray:
     """(256, 256): whether two bytes stand side by side in some token."""
     joined = np.frombuffer(b"".join(spelled), dtype=np.uint8)
-    ends = np.cumsum([len(token) for token in spelled])
+    ends = np.cumsum([len(token) for token in spelled], dtype=np.int64)
     inside = np.ones(len(joined), dtype=bool)
     inside[ends - 1] = False
     inner = np.zeros((256, 256), dtype=bool)

@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 from engine.errors import ModelCorrupt, ModelUnsupported
 from engine.tokenizers.base import Tokenizer
@@ -37,10 +38,12 @@ def _cased(digits: str, suffix: str = "") -> str:
 
 
 _BYTE_LEVEL, _GPT2_WORDS, _DIGITS = "ByteLevel", "ByteLevel with words", "single digits"
+_MARKS, _NUMBERS = "runs of punctuation", "runs of digits"
 _CJK = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
 _PRETOKENIZERS: dict[tuple[str, ...], str] = {
     (_GPT2_WORDS,): "gpt-2",
     (_DIGITS, _GPT2_WORDS): "starcoder",
+    (_MARKS, _GPT2_WORDS, _NUMBERS, "[0-9][0-9][0-9]"): "falcon",
     (_qwen(r"\p{N}"), _BYTE_LEVEL): "qwen2",
     (_qwen(r"\p{N}{1,3}"), _BYTE_LEVEL): "llama3",
     (_cased(r"\p{N}"), _BYTE_LEVEL): "tekken",
@@ -112,6 +115,8 @@ def _bytes(
     if stages not in _PRETOKENIZERS:
         _refuse(f"its pretokenizer is not known: {' then '.join(stages) or 'none'}")
     known = set(data["model"]["vocab"].values()) - added.keys()
+    if _NUMBERS in stages and (mixed := next(filter(_mixes_numbers, (tokens[t] for t in known)), None)):
+        _refuse(f"its token {mixed!r} joins digits with other characters, which its pretokenizer separates")
     kinds = [TokenKind.NORMAL if number in known else TokenKind.CONTROL for number in range(len(tokens))]
     return {
         "tokenizer.ggml.model": "gpt2",
@@ -119,6 +124,15 @@ def _bytes(
         "tokenizer.ggml.token_type": kinds,
         "tokenizer.ggml.ignore_merges": ignore_merges,
     }
+
+
+def _mixes_numbers(token: str) -> bool:
+    """Whether a token joins numeric with other characters, both as the byte alphabet spells them.
+
+    Falcon separates those after its bytes are spelled, so that a part of a letter may count as a digit. Where
+    no token mixes them no merge crosses such a place, and separating there changes nothing.
+    """
+    return len({category(char).startswith("N") for char in token}) > 1
 
 
 def _sequence(part: Mapping[str, Any] | None, name: str) -> list[Mapping[str, Any]]:
@@ -132,8 +146,10 @@ def _stage(part: Mapping[str, Any]) -> str:
     kind = part["type"]
     if kind == "Split" and part["behavior"] == "Isolated" and not part.get("invert"):
         return str(part["pattern"].get("Regex", part["pattern"]))
-    if kind == "Digits" and part["individual_digits"]:
-        return _DIGITS
+    if kind == "Digits":
+        return _DIGITS if part["individual_digits"] else _NUMBERS
+    if kind == "Punctuation" and part["behavior"] == "Contiguous":
+        return _MARKS
     if kind == "ByteLevel" and not part.get("add_prefix_space"):
         return _GPT2_WORDS if part.get("use_regex", True) else _BYTE_LEVEL
     return f"{kind} with other settings"

@@ -129,6 +129,13 @@ def test_any_bytes_round_trip(text: bytes, name: str) -> None:
     assert tokenizer.is_final(tokenizer.encode(text))
 
 
+def test_no_encoding_is_listed_twice(tokenizer: ByteLevelBPE) -> None:
+    """One listed twice would count twice in the law."""
+    for text in (b"\n\n\n", b"\n\n\n\n", b"x \n\n", b" xy", b"1234", b"don't", CODE[:90], TORTURE[:77]):
+        found = tokenizer.encodings(text)
+        assert len(set(found)) == len(found), text
+
+
 def test_no_continuation_changes_stable_tokens(tokenizer: ByteLevelBPE) -> None:
     rng = random.Random(10)
     pieces = [CODE, TORTURE, STDLIB[:3000]]

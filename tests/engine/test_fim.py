@@ -9,8 +9,16 @@ import pytest
 
 from engine.errors import ModelUnsupported
 from engine.fim import Budget, Prompt, Template, anchor_of, build_prompt, window_after, window_before
-from engine.templates import SPELLINGS, separator_token, stop_tokens, template_from_metadata
+from engine.templates import (
+    SPELLINGS,
+    separator_token,
+    stop_tokens,
+    template_from_metadata,
+    with_control_tokens,
+)
 from engine.tokenizers.byte_level import ByteLevelBPE
+from engine.tokenizers.gguf_family import tokenizer_from_metadata
+from engine.vocab import TokenKind
 from tests.engine.vocabularies import trained
 
 WIDE = Budget(1 << 20, 1 << 20)
@@ -167,3 +175,19 @@ def test_no_sentinels_is_no_fim_and_unknown_families_are_refused() -> None:
     assert template_from_metadata({"tokenizer.ggml.tokens": ["a", ""]}, None) == Template("none")
     with pytest.raises(ModelUnsupported, match="unknown FIM template 'klingon'"):
         template_from_metadata({"tokenizer.ggml.tokens": ["a"]}, "klingon")
+
+
+def test_text_that_spells_an_added_sentinel_or_stop_is_plain_text() -> None:
+    """Even where the file calls such a token text; other added tokens are found in text."""
+    texts = ["a", *"<>PRETd", "<PRE>", "<E>", "<d>"]
+    metadata = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": texts,
+        "tokenizer.ggml.scores": [0.0] * len(texts),
+        "tokenizer.ggml.token_type": [TokenKind.NORMAL] * 8 + [TokenKind.USER_DEFINED] * 3,
+    }
+    template = Template("psm", (), (texts.index("<PRE>"),), (0,), (0,))
+    changed = with_control_tokens(metadata, template, (texts.index("<E>"),))
+    for text, tokens in ((b"<PRE>", 5), (b"<E>", 3), (b"<d>", 1)):
+        assert len(tokenizer_from_metadata(metadata).encode(text)) == 1
+        assert len(tokenizer_from_metadata(changed).encode(text)) == tokens

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.stop import Limits, TextSoFar, whole_length, within_lines
+from engine.stop import Limits, TextSoFar, may_become_text, whole_length, within_lines
 
 
 @given(st.text(max_size=8), st.integers(0, 40))
@@ -17,10 +17,28 @@ def test_a_cut_text_is_shown_up_to_its_last_whole_character(text: str, cut: int)
     assert len(raw) - len(whole) < 4
 
 
-@given(st.binary(max_size=12))
-def test_at_most_three_bytes_are_held_back_of_anything(raw: bytes) -> None:
-    held = raw[whole_length(raw) :]
-    assert len(held) <= 3 and (not held or held[0] >= 0xC0)
+@given(st.binary(max_size=12), st.sampled_from([b"", b"\xc3", b"\xe2\x82", b"\xf0"]))
+def test_what_is_shown_of_anything_is_the_longest_beginning_that_is_text(raw: bytes, begun: bytes) -> None:
+    whole = whole_length(raw, begun)
+    if whole:
+        (begun + raw[:whole]).decode()
+    for longer in range(whole + 1, len(raw) + 1):
+        with pytest.raises(UnicodeDecodeError):
+            (begun + raw[:longer]).decode()
+
+
+@given(st.binary(max_size=6))
+def test_what_may_become_text_is_the_beginning_of_some(raw: bytes) -> None:
+    ends = [b"", *(bytes([byte, 0x80, 0x80][:size]) for byte in range(0x80, 0xC0) for size in (1, 2, 3))]
+
+    def is_text(whole: bytes) -> bool:
+        try:
+            return whole.decode() is not None
+        except UnicodeDecodeError:
+            return False
+
+    assert may_become_text(raw) == any(is_text(raw + end) for end in ends)
+    assert may_become_text(raw[1:], raw[:1]) == may_become_text(raw)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +51,8 @@ def test_at_most_three_bytes_are_held_back_of_anything(raw: bytes) -> None:
         ("你".encode()[:2], b""),
         ("x🙂".encode()[:4], b"x"),
         ("x🙂".encode(), "x🙂".encode()),
-        (b"\x80\x80", b"\x80\x80"),
+        (b"\x80\x80", b""),
+        (b"a\xffb", b"a"),
     ],
 )
 def test_examples_of_whole_characters(raw: bytes, whole: bytes) -> None:
@@ -66,7 +85,25 @@ def test_a_completion_ends_before_its_last_line_end_and_shows_no_half_of_it() ->
     assert completed(b"foo()\r") == b"foo()"
     assert completed(b"foo()\n") == b"foo()"
     assert completed(b"a\r\nb\r\nc", max_lines=2) == b"a\r\nb"
+    assert completed(b"foo()\r\r") == b"foo()"
     assert completed(b"caf\xc3") == b"caf"
+
+
+def test_a_character_that_began_before_the_cursor_is_finished_or_not_shown() -> None:
+    limits = Limits(max_tokens=9, max_lines=1, before=b"a" + "€".encode()[:2])
+    for text, shown, ended in ((b"\xac!", b"\xac!", None), (b"", b"", None), (b"a", b"", "end-of-middle")):
+        so_far = TextSoFar(limits)
+        so_far.add(text)
+        assert (so_far.ended, so_far.completion("tokens").text) == (ended, shown)
+
+
+def test_a_byte_that_no_text_has_ends_a_completion() -> None:
+    so_far = TextSoFar(Limits(max_tokens=9, max_lines=1))
+    so_far.add(b"ab\xe2\x82")
+    assert so_far.ended is None
+    so_far.add(b"c")
+    assert so_far.ended == "end-of-middle"
+    assert so_far.completion("end-of-middle").text == b"ab"
 
 
 def test_the_line_budget_ends_a_completion() -> None:

@@ -9,19 +9,26 @@ import pytest
 
 from engine.covers import STOP, CoverState
 from engine.decode import Decoder
-from engine.stop import Limits, whole_length
-from tests.engine.toy_models import ToyModel, resolved
+from engine.stop import Limits, may_become_text, whole_length
+from engine.tokenizers.utf8 import partial_length
+from tests.engine.toy_models import ToyModel, enumerate_law, resolved
 from tests.engine.toys import TOYS
 
 SEEDS = range(2)
-LONG = Limits(max_tokens=14, max_lines=9)
 BYTES = 6
+ENUMERATED = 3
+"""Bytes of each completion that are compared with enumeration, which is exponential in them."""
 
 
-def greedy(state: CoverState, most: int | None = None) -> bytes:
-    """The reference: everything is resolved before each byte. Up to the stop, or `most` bytes."""
+def limits(text: bytes, max_tokens: int, max_lines: int = 99) -> Limits:
+    """For a completion behind `text`, which may end inside a character."""
+    return Limits(max_tokens, max_lines, before=text)
+
+
+def greedy(state: CoverState, begun: bytes, most: int | None = None) -> bytes:
+    """Everything is scored before each byte. Up to the stop, the end of what is text, or `most` bytes."""
     text = b""
-    while most is None or len(text) < most:
+    while (most is None or len(text) < most) and may_become_text(text, begun):
         state = resolved(state)
         best = int(state.shares.known.argmax())
         if best == STOP:
@@ -42,42 +49,60 @@ def starts(model: ToyModel) -> list[bytes]:
     return [*model.toy.strings(2), *list(model.toy.strings(3))[::5]][:12]
 
 
-def test_exact_is_greedy_by_resolved_marginals_with_fewer_evaluations(model: ToyModel) -> None:
+def enumerated(model: ToyModel, start: bytes, most: int) -> bytes:
+    """The reference: the likeliest symbol by enumeration, again and again."""
+    text = b""
+    while len(text) < most:
+        found = enumerate_law(model.toy, model.table, (model.toy.separator,), start + text, "canonical")
+        best = int(found.shares.argmax())
+        if best == STOP:
+            break
+        text += bytes([best])
+    return text
+
+
+def test_scored_lazily_or_eagerly_a_completion_is_the_likeliest_bytes_by_enumeration(
+    model: ToyModel,
+) -> None:
+    """Laziness asks for less. It may ask once more at the end of a text, to know that it ends there."""
     lazy = eager = 0
     for text in starts(model):
         fast, slow = model.open(text), model.open(text)
-        limits = Limits(max_tokens=8, max_lines=99)
-        found, _ = Decoder(fast.space, limits).exact(fast)
-        if found.stop == "end-of-middle":
-            expected = greedy(slow)
-            assert found.text == expected[: whole_length(expected)], text
-        else:
-            assert found.text == greedy(slow, len(found.text)), text
+        found, _ = Decoder(fast.space, limits(text, max_tokens=8)).exact(fast)
+        begun = text[len(text) - partial_length(text) :]
+        expected = greedy(slow, begun, None if found.stop == "end-of-middle" else len(found.text))
+        assert found.text == expected[: whole_length(expected, begun)], text
+        first = enumerated(model, text, ENUMERATED)
+        assert expected[:ENUMERATED] == first[: len(expected)], text
         lazy += fast.space.scorer.backend.evaluations
         eager += slow.space.scorer.backend.evaluations
         if found.stop == "tokens":
             assert fast.space.scorer.backend.evaluations <= 8 + 1
-    assert lazy <= eager
+    assert lazy <= eager + len(starts(model))
 
 
 def test_the_logp_of_a_completion_is_at_most_that_of_its_bytes(model: ToyModel) -> None:
     for text in starts(model)[:8]:
         state = model.open(text)
-        found, _ = Decoder(state.space, Limits(6, 99)).exact(state)
+        found, _ = Decoder(state.space, limits(text, 6)).exact(state)
         if found.stop == "end-of-middle":
             start = resolved(state)
-            end = resolved(model.open(text + greedy(start)))
-            logp = model.log_total(end) - model.log_total(start) + np.log(end.shares.known[STOP])
+            begun = text[len(text) - partial_length(text) :]
+            raw = greedy(start, begun)
+            end = resolved(model.open(text + raw))
+            logp = model.log_total(end) - model.log_total(start)
+            logp += np.log(end.shares.known[STOP]) if may_become_text(raw, begun) else 0.0
             assert found.logp <= logp + 1e-9
 
 
 def test_completing_further_along_gives_the_same_text(model: ToyModel) -> None:
     for text in starts(model):
         state = model.open(text)
-        whole, _ = Decoder(state.space, LONG).exact(state)
+        whole, _ = Decoder(state.space, limits(text, 14, 9)).exact(state)
         for taken in range(min(len(whole.text), BYTES)):
-            later = model.open(text + whole.text[:taken])
-            rest, _ = Decoder(later.space, LONG).exact(later)
+            read = text + whole.text[:taken]
+            later = model.open(read)
+            rest, _ = Decoder(later.space, limits(read, 14, 9)).exact(later)
             expected, got = whole.text[taken:], rest.text
             if rest.stop == whole.stop == "end-of-middle":
                 assert got == expected, (text, taken)
@@ -89,7 +114,7 @@ def test_completing_further_along_gives_the_same_text(model: ToyModel) -> None:
 def test_alternatives_are_different_and_start_with_the_greedy_one(model: ToyModel) -> None:
     for text in starts(model)[:6]:
         state = model.open(text)
-        decoder = Decoder(state.space, Limits(6, 3))
+        decoder = Decoder(state.space, limits(text, 6, 3))
         found = decoder.alternatives(state, 4)
         assert found[0] == decoder.exact(state)[0]
         assert len({c.text for c in found}) == len(found) <= 4
@@ -121,7 +146,7 @@ def test_sampling_covers_and_tokens_is_sampling_bytes(name: str) -> None:
         expected = outcomes(state, 2)
         assert sum(expected.values()) == pytest.approx(1)
         counts: Counter[tuple[int, ...]] = Counter()
-        decoder = Decoder(state.space, Limits(max_tokens=3, max_lines=99))
+        decoder = Decoder(state.space, limits(text, 3))
         for seed in range(draws):
             drawn = decoder.sample(state, 1.0, seed)
             symbols = tuple(drawn.text[:2])

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from engine import segmentations
-from engine.covers import STOP
+from engine.backends.base import StopSignal
+from engine.cache import Scorer
+from engine.covers import STOP, CoverSpace
 from engine.fim import Budget, Template, build_prompt
 from engine.segmentations import all_segmentations
 from engine.tokenizers.utf8 import partial_length
@@ -87,6 +89,24 @@ def test_bytes_stop_and_non_canonical_sum_to_one(case: tuple[ToyModel, list[byte
         tails = [resolved(state.push(b)).shares.log_total for b in range(256) if found.bytes_[b] > 0]
         mass = np.exp(np.array(tails) - state.shares.log_total).sum()
         assert mass + found.stop + found.non_canonical == pytest.approx(1, abs=1e-9), text
+
+
+def test_a_stop_token_that_is_text_too_is_counted_once(case: tuple[ToyModel, list[bytes]]) -> None:
+    """As text where the tokenizer uses it, else as the end."""
+    model, texts = case
+    toy, fixed = model.toy, (model.toy.separator,)
+    for token in range(len(toy.texts)):
+        space = CoverSpace(toy.tokenizer, Scorer(model.backend()), [toy.stop, token, token], StopSignal())
+        is_text = toy.is_canonical((token,))
+        for text in texts[:: max(1, len(texts) // 4)]:
+            state = space.open(fixed, text)
+            shares, plain = state.shares, model.open(text).shares
+            assert shares.known.sum() + shares.non_canonical == pytest.approx(1), text
+            assert np.abs(shares.known[:STOP] - plain.known[:STOP]).max() < 1e-12, text
+            assert is_text == (shares.known[STOP] == plain.known[STOP]) or not plain.known[STOP], text
+            found = all_segmentations(space, fixed, text, most=8)
+            total = sum(found.bytes_) + found.stop + found.non_canonical + found.dropped_bound
+            assert total >= 1 - 1e-9 and total - found.dropped_bound <= 1 + 1e-9, text
 
 
 def test_where_the_prompt_was_cut_does_not_matter(case: tuple[ToyModel, list[bytes]]) -> None:

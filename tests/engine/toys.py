@@ -29,6 +29,7 @@ SENTENCE_PIECE = {
     "byte fallback": SentencePieceToy(
         _symbols("ab "), ((b"a", -3), (b" ", -4), (b" a", -1), (b"aa", -2)), byte_tokens=b"ab "
     ),
+    "bytes alone": SentencePieceToy(_symbols("ab"), (), byte_tokens=b"ab"),
     "characters": SentencePieceToy(
         _symbols("a\xc3\xa9"),
         ((b"a", -3), (b"\xc3\xa9", -4), (b"a\xc3\xa9", -1), (b"\xc3\xa9a", -2)),

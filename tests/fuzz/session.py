@@ -1,0 +1,306 @@
+"""One session in one world: edits, and after each a question whose answer is checked.
+
+Everything follows from one seed. The engine under test keeps its rows and its backend from one question to
+the next, as a real one does; what it says is compared with a new one, and with the law's definition.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from engine.backends.base import StopSignal
+from engine.backends.fake import random_table
+from engine.completer import Completer
+from engine.covers import DROPPED_BOUND, STOP, CoverSpace, CoverState
+from engine.errors import Cancelled, InputError
+from engine.fim import Prompt
+from engine.model import Model
+from engine.tree import TokenPath
+from engine.types import Completion, Method, Request, Result
+from engine.vocab import FloatArray
+from tests.engine.toy_models import resolved
+from tests.fuzz import texts
+from tests.fuzz.backend import WatchedBackend
+from tests.fuzz.brute import Grammar, enumerated
+from tests.fuzz.showing import shown
+from tests.fuzz.worlds import World, random_world
+
+METHODS: tuple[Method, ...] = ("exact", "bytewise", "hand-over", "best-cover", "heal-one", "naive")
+ROUNDING = 1e-9
+
+
+class Session:
+    """A world, a cursor in a text, and an engine that has answered before."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.world = random_world(self.rng)
+        self.model = self.world.model(self.rng.choice((0, None)))
+        self.completer = Completer(self.model)
+        self.prefix = texts.text(self.rng, self.world, 6)
+        self.suffix = texts.text(self.rng, self.world, 4)
+
+    @property
+    def backend(self) -> WatchedBackend:
+        """The engine's backend."""
+        assert isinstance(self.model.backend, WatchedBackend)
+        return self.model.backend
+
+    def run(self, steps: int) -> None:
+        """`steps` edits, each with a question. Raises AssertionError, or whatever the engine raises."""
+        questions: tuple[Callable[[], None], ...] = (
+            self.complete, self.complete, self.complete, self.next_bytes, self.walk,
+            self.enumerate, self.all_segmentations, self.interrupt, self.warm,
+        )  # fmt: skip
+        for _ in range(steps):
+            self.prefix, self.suffix = texts.edited(self.rng, self.world, self.prefix, self.suffix)
+            self.rng.choice(questions)()
+
+    # -- questions --------------------------------------------------------------------------------
+
+    def request(self) -> Request:
+        """Any limits, any method that they allow."""
+        rng = self.rng
+        method = rng.choice(METHODS) if rng.random() < 0.5 else "exact"
+        drawn = method == "bytewise" or (method == "exact" and rng.random() < 0.2)
+        return Request(
+            self.prefix,
+            self.suffix,
+            max_tokens=rng.choice((1, 2, 5, 12, 30)),
+            max_lines=rng.choice((1, 1, 2, 9)),
+            alternatives=rng.choice((1, 1, 1, 3)),
+            temperature=rng.choice((0.3, 1.0, 4.0)) if drawn else 0.0,
+            seed=rng.randrange(9),
+            method=method,
+        )
+
+    def complete(self) -> None:
+        """A completion: bounded, shown as it may be, and the greedy one is the greedy one."""
+        request = self.request()
+        self.backend.most_evaluations = self.backend.evaluations + most_evaluations(request, self.world)
+        before = self.backend.evaluations
+        try:
+            result = self.completer.complete(request, StopSignal(deadline(self.rng)))
+        except InputError as error:
+            assert self.is_refused(), error
+            return
+        finally:
+            self.backend.most_evaluations = None
+        assert result.usage.model_evaluations == self.backend.evaluations - before
+        for completion in result.completions:
+            check_shown(request, completion)
+        assert len({c.text for c in result.completions}) == len(result.completions) <= request.alternatives
+        if result.certificate:
+            self.check_certificate(request, result)
+        if request.method == "exact" and request.temperature == 0:
+            self.check_greedy(request, result)
+
+    def next_bytes(self) -> None:
+        """The distribution sums to one and is a new engine's, up to its bound."""
+        try:
+            found = self.completer.next_bytes(self.prefix, self.suffix, "canonical", StopSignal())
+        except InputError as error:
+            assert self.is_refused(), error
+            return
+        assert abs(sum(found.bytes_) + found.stop + found.non_canonical + found.dropped_bound - 1) < ROUNDING
+        assert found.dropped_bound <= DROPPED_BOUND
+        prompt = self.completer._prompt(self.prefix, self.suffix, 1, whole_context=True)
+        truth = self.rebuilt(prompt).shares
+        off = np.abs(truth.known - [*found.bytes_, found.stop]).max()
+        assert off <= found.dropped_bound + ROUNDING
+
+    def walk(self) -> None:
+        """Pushed and popped bytes, each state against a rebuild."""
+        try:
+            prompt, state = self.completer.open(Request(self.prefix, self.suffix), StopSignal())
+        except InputError as error:
+            assert self.is_refused(), error
+            return
+        states, tail = [state], prompt.tail
+        for _ in range(self.rng.randint(1, 8)):
+            if len(states) > 1 and self.rng.random() < 0.3:
+                states.pop()
+                tail = tail[:-1]
+            else:
+                byte = self.next_byte(states[-1])
+                states.append(states[-1].push(byte))
+                tail += bytes([byte])
+            if self.rng.random() < 0.4:
+                states[-1] = resolved(states[-1])
+            self.check_state(states[-1], Prompt(prompt.fixed, tail))
+            if not states[-1].shares.known.any():
+                return
+
+    def enumerate(self) -> None:
+        """A short text against every token at every place."""
+        short = texts.text(self.rng, self.world, 2)[: 7 if self.world.toy else 4]
+        short = bytes(byte for byte in short if byte not in self.world.tokenizer.missing_bytes)
+        grammar, fixed = self.grammar(), (self.world.separator,)
+        truth = enumerated(grammar, self.table, fixed, short)
+        try:
+            state = self.space().open(fixed, short)
+        except InputError:
+            assert truth is None, short
+            return
+        assert truth is not None, short
+        state = resolved(state)
+        assert np.abs(state.shares.known - truth.shares).max() < ROUNDING, short
+        before = sum(self.table(state.fixed[:k])[state.fixed[k]] for k in range(1, len(state.fixed)))
+        assert abs(before + state.shares.log_total - truth.log_total) < 1e-6, short
+        found = {(*state.fixed[1:], *cover.tokens) for cover in state.covers()}
+        assert found == truth.covers.keys(), short
+
+    def all_segmentations(self) -> None:
+        """The second law: sums to one, whatever is left out."""
+        short = self.prefix[-self.rng.randint(0, 12) :]
+        try:
+            found = self.completer.next_bytes(
+                short, b"", "all", StopSignal(), contexts=self.rng.choice((1, 8, 300))
+            )
+        except InputError as error:
+            assert self.is_refused(), error
+            return
+        sums = sum(found.bytes_) + found.stop + found.non_canonical
+        assert sums <= 1 + ROUNDING
+        assert sums + found.dropped_bound >= 1 - ROUNDING, (short, sums, found.dropped_bound)
+
+    def interrupt(self) -> None:
+        """Cancelled before some evaluation: raises so, and the next answer is as if nothing had been."""
+        request, stop = replace(self.request(), temperature=0.0, method="exact"), StopSignal()
+        left = self.rng.randint(0, 6)
+
+        def count_down() -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                stop.cancel()
+
+        self.backend.before_score = count_down
+        try:
+            self.completer.complete(request, stop)
+        except Cancelled:
+            assert left < 0
+        except InputError as error:
+            assert self.is_refused(), error
+            return
+        else:
+            assert left >= 0
+        finally:
+            self.backend.before_score = lambda: None
+        self.check_greedy(request, self.completer.complete(request, StopSignal()))
+
+    def warm(self) -> None:
+        """After `warm` the cursor costs nothing."""
+        request = Request(self.prefix, self.suffix, max_tokens=1)
+        try:
+            self.completer.warm(request, StopSignal())
+        except InputError as error:
+            assert self.is_refused(), error
+            return
+        if self.model.scorer._most > 1000:
+            before = self.backend.evaluations
+            self.completer.open(request, StopSignal())
+            assert self.backend.evaluations == before
+
+    # -- checks -----------------------------------------------------------------------------------
+
+    def check_certificate(self, request: Request, result: Result) -> None:
+        """Its bound, and what it says of the mass that no canonical text can have."""
+        certificate = result.certificate
+        assert certificate is not None and certificate.contexts + certificate.covers > 0
+        assert 0 <= certificate.dropped_bound <= DROPPED_BOUND
+        prompt, _ = self.completer.open(request, StopSignal())
+        truth = self.rebuilt(prompt).shares
+        assert abs(truth.non_canonical - certificate.non_canonical) <= certificate.dropped_bound + ROUNDING
+
+    def check_greedy(self, request: Request, result: Result) -> None:
+        """The first completion is the likeliest byte again and again, by a new engine that knows all."""
+        prompt, _ = self.completer.open(request, StopSignal())
+        state, raw, logp = self.rebuilt(prompt), b"", 0.0
+        first = result.completions[0] if result.completions else Completion(b"", 0.0, "end-of-middle")
+        while True:
+            known = state.shares.known
+            best = int(known.argmax()) if known.any() else STOP
+            ended = shown(request, raw)[1] or ("end-of-middle" if best == STOP else None)
+            if ended or len(raw) > len(first.text) + 8:
+                break
+            logp += float(np.log(known[best]))
+            raw += bytes([best])
+            state = resolved(state.push(best))
+        text, _ = shown(request, raw)
+        if not result.completions or (request.alternatives > 1 and not text):
+            return  # a budget, or an end at once: there was nothing to show, or only alternatives
+        if first.stop in ("tokens", "deadline"):
+            assert text.startswith(first.text), (text, first)
+        else:
+            assert (text, ended) == (first.text, first.stop), (raw, first)
+
+    def check_state(self, state: CoverState, prompt: Prompt) -> None:
+        """Equal to a rebuild, up to what it has not looked at."""
+        shares = state.shares
+        try:
+            truth = self.rebuilt(prompt).shares
+        except InputError:  # a byte that cannot be there was pushed
+            assert not shares.known.any(), prompt.tail
+            return
+        if state.contexts or state.pending:
+            assert abs(shares.known.sum() + shares.unknown + shares.non_canonical - 1) < ROUNDING
+        assert np.abs(shares.known - truth.known).max() <= shares.unknown + 1e-7, prompt.tail
+        certain = shares.certain_best() if truth.known.any() else None
+        assert certain is None or truth.known[certain] >= truth.known.max() - 1e-7
+
+    # -- what is compared with --------------------------------------------------------------------
+
+    def rebuilt(self, prompt: Prompt) -> CoverState:
+        """The covers of a prompt by a new engine, with nothing pending."""
+        return resolved(self.space(self.world.model()).open(prompt.fixed, prompt.tail))
+
+    def space(self, model: Model | None = None) -> CoverSpace:
+        """The engine's covers; of a new one if `model` is given."""
+        scorer = (model or self.model).scorer
+        return CoverSpace(self.world.tokenizer, scorer, self.world.stop_tokens, StopSignal())
+
+    def table(self, path: TokenPath) -> FloatArray:
+        """(vocab_size,) the model's row after a path."""
+        return random_table(self.world.vocab_size, self.world.seed)(path)
+
+    def grammar(self) -> Grammar:
+        """By the toy's own encoder, or by the tokenizer's slow definitions."""
+        judge = self.world.toy or self.world.tokenizer
+        token_bytes = list(self.world.tokenizer.vocab.token_bytes)
+        for token in np.flatnonzero(self.world.tokenizer.vocab.row_of < 0).tolist():
+            token_bytes[token] = b""
+        stops = frozenset(self.world.stop_tokens)
+        return Grammar(tuple(token_bytes), judge.is_canonical, judge.is_final, stops)
+
+    def next_byte(self, state: CoverState) -> int:
+        """Mostly one that can follow."""
+        possible = np.flatnonzero(state.shares.known[:STOP])
+        if len(possible) and self.rng.random() < 0.9:
+            return int(self.rng.choice(possible.tolist()))
+        return self.rng.randrange(256)
+
+    def is_refused(self) -> bool:
+        """Whether the engine may say that it cannot answer: the context is small, or a byte is missing."""
+        return self.world.context_length < 4096 or bool(self.world.tokenizer.missing_bytes)
+
+
+def deadline(rng: random.Random) -> float | None:
+    """Mostly none, sometimes one that has passed already."""
+    return rng.choice((None, None, None, None, 0.0, 1.0))
+
+
+def most_evaluations(request: Request, world: World) -> int:
+    """Each alternative is bounded by the limits, the prompt by its open part."""
+    return request.alternatives * request.max_tokens + 8
+
+
+def check_shown(request: Request, completion: Completion) -> None:
+    """Whole characters and lines, and nothing that does not continue the text."""
+    text = completion.text
+    assert text and completion.logp <= ROUNDING
+    assert shown(request, text)[0] == text, (request, completion)
