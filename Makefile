@@ -52,6 +52,27 @@ test-long:
 	@$(BIN)/python scripts/setup_emacs.py
 	$(BIN)/pytest -m long tests
 
+# A million random pairs of tokens a family, and the long tests of all vocabularies at hand.
+.PHONY: test-tokenizers example-markov bench-keystrokes
+test-tokenizers:
+	@scripts/setup test
+	$(BIN)/pytest -m long -rP tests/engine/test_million_pairs.py tests/engine/test_known_vocabularies.py
+
+example-markov:
+	@scripts/setup test
+	@mkdir -p build
+	$(BIN)/python -m examples.markov_recovery --plot build/markov.svg
+
+bench-keystrokes:
+	@scripts/setup run
+	$(BIN)/python -m bench.keystrokes
+
+# Random sessions in random worlds for ten minutes; a failure says how to run it again.
+.PHONY: fuzz
+fuzz:
+	@scripts/setup test
+	$(BIN)/python -m tests.fuzz --minutes 10
+
 bench-cursors:
 	@scripts/setup run
 	@$(BIN)/python -m bench.cursors

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.backends.base import StopSignal
+from engine.backends.fake import FakeBackend, random_table
+from engine.cache import Scorer
+from engine.covers import CoverSpace
 from engine.models.gguf import read_metadata
 from engine.models.store import resolve
 from engine.tokenizers.base import Tokenizer
@@ -38,6 +42,7 @@ def tokenizer_of(name: str) -> Tokenizer:
 
 
 ALL = [*NAMES, pytest.param(DEFAULT, marks=pytest.mark.model)]
+MOSTLY_LONG = [*(pytest.param(name, marks=pytest.mark.long) for name in NAMES), ALL[-1]]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,6 +86,22 @@ def test_the_canonical_path_of_a_text_is_allowed_token_by_token(name: str) -> No
         for end, token in enumerate(path):
             row = tokenizer.vocab.row_of[token]
             assert tokenizer.successors(path[:end])[row], tokenizer.vocab.decode(path[: end + 1])[-30:]
+
+
+@pytest.mark.parametrize("name", MOSTLY_LONG)
+def test_after_every_byte_the_canonical_path_is_in_the_tree(name: str) -> None:
+    """Claim 11: one of the covers begins the whole text's tokens, and all of them start with the tail."""
+    tokenizer, decode = tokenizer_of(name), tokenizer_of(name).vocab.decode
+    backend = FakeBackend(random_table(len(tokenizer.vocab), seed=1), len(tokenizer.vocab))
+    space = CoverSpace(tokenizer, Scorer(backend), (), StopSignal())
+    for text in (TORTURE[:24], TORTURE[-24:], CODE[60:90]):
+        path = tokenizer.encode(text)
+        for end in range(3, len(text) - 3):
+            state = space.open((0,), text[:end])
+            covers = [(*state.settled, *cover.tokens) for cover in state.covers()]
+            assert any(path[: len(cover)] == cover for cover in covers), text[:end]
+            assert all(decode(cover).startswith(text[:end]) for cover in covers), text[:end]
+            assert all(len(decode(cover[:-1])) < end for cover in covers), text[:end]
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -38,6 +38,10 @@ def trained_on(stages: tuple[str, ...]) -> tokenizers.Tokenizer:
     for stage in stages:
         if stage == tokenizer_json._DIGITS:
             parts.append(pre_tokenizers.Digits(individual_digits=True))
+        elif stage == tokenizer_json._NUMBERS:
+            parts.append(pre_tokenizers.Digits(individual_digits=False))
+        elif stage == tokenizer_json._MARKS:
+            parts.append(pre_tokenizers.Punctuation(behavior="contiguous"))
         elif stage == tokenizer_json._GPT2_WORDS:
             parts.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True))
         elif stage == tokenizer_json._BYTE_LEVEL:
@@ -97,6 +101,22 @@ def test_byte_level_equals_hugging_face(stages: tuple[str, ...], saved: Saved) -
 def test_byte_fallback_equals_hugging_face(saved: Saved) -> None:
     theirs = fallback_tokenizer()
     assert_same(saved(theirs), theirs, seed=2)
+
+
+def test_command_r_is_single_digits_behind_nfc(saved: Saved) -> None:
+    theirs = trained_on((tokenizer_json._DIGITS, tokenizer_json._GPT2_WORDS))
+    theirs.normalizer = normalizers.NFC()
+    assert_same(saved(theirs), theirs, seed=4)
+
+
+def test_falcons_separated_digits_are_refused_where_a_token_joins_them(saved: Saved) -> None:
+    """The stages of its file, but a vocabulary that was trained with other ones."""
+    falcon = next(stages for stages, name in tokenizer_json._PRETOKENIZERS.items() if name == "falcon")
+    path, stages = saved(trained_on((tokenizer_json._BYTE_LEVEL,))), json.loads(trained_on(falcon).to_str())
+    mixed = json.loads(path.read_text()) | {"pre_tokenizer": stages["pre_tokenizer"]}
+    path.write_text(json.dumps(mixed))
+    with pytest.raises(ModelUnsupported, match="joins digits with other characters"):
+        tokenizer_from_json(path)
 
 
 @pytest.mark.parametrize("name", ["qwen3", "llama2"])
