@@ -19,7 +19,12 @@ class Limits:
     is_overdue: Callable[[], bool] = lambda: False
     """Whether the deadline has passed; looked at before each evaluation."""
     before: bytes = b""
-    """Text before the cursor. If it ends inside a character, the completion begins with the rest of it."""
+    """Text before the cursor."""
+
+    @property
+    def begun(self) -> bytes:
+        """The beginning of a character at the end of the text before the cursor: a completion finishes it."""
+        return self.before[len(self.before) - partial_length(self.before) :]
 
 
 class TextSoFar:
@@ -27,7 +32,7 @@ class TextSoFar:
 
     def __init__(self, limits: Limits, text: bytes = b"", logp: float = 0.0) -> None:
         self._limits = limits
-        self._begun = limits.before[len(limits.before) - partial_length(limits.before) :]
+        self._begun = limits.begun
         self.text = text
         self.logp = logp
         self._evaluations = 0
