@@ -84,3 +84,9 @@ def step_of() -> Callable[[str], str | None]:
 )  # fmt: skip
 def test_steps(step_of: Callable[[str], str | None], line: str, step: str | None) -> None:
     assert step_of(line) == step
+
+
+@pytest.mark.parametrize(("script", "program"), [("setup_neovim.py", "luacheck"), ("setup_emacs.py", "tmux")])
+def test_without_a_program_that_tests_run_in(bare_path: Path, script: str, program: str) -> None:
+    said = refusal([sys.executable, str(SCRIPTS / script)], bare_path)
+    assert said.startswith(f"setup: {program}, ") and "apt install" in said

@@ -138,6 +138,35 @@ def test_a_buffer_that_is_not_eligible_costs_nothing(
     assert [params["textDocument"]["uri"] for params in opened] == [(tmp_path / "b.py").as_uri()]
 
 
+def test_all_folders_share_one_server_and_the_status_is_that_of_the_buffer(
+    open_editor: Any, tmp_path: Path, scripted: list[str], attached: Wait
+) -> None:
+    paths = []
+    for name in ("one", "two"):
+        (tmp_path / name / ".git").mkdir(parents=True)
+        paths.append(line_with(tmp_path / name / "a.py", ""))
+    (tmp_path / "two" / ".midwordignore").write_text("secret*\n")
+    secret = line_with(tmp_path / "two" / "secret.py", "")
+    editor = open_editor(*paths, cmd=scripted)
+    attached(editor)
+    editor.type("ix.hel")
+    editor.wait_for_ghost(lambda text: text == "lo()")
+    editor.leave_insert_mode()
+    editor.type(":set hidden | next\r")
+    attached(editor)
+    editor.type("ix.hel")
+    editor.wait_for_ghost(lambda text: text == "lo()")
+    editor.leave_insert_mode()
+    editor.type(f":edit {secret}\r")
+    until(lambda: editor.status() == "midword off: ignored-by-midwordignore", editor.status)
+    editor.type("ix.hel")
+    until(lambda: editor.lines() == ["x.hel"], lambda: str(editor.lines()))
+    assert editor.ghost() == ""
+    assert len(editor.engine_pids()) == 1 and editor.lua("#vim.lsp.get_clients()") == 1
+    methods = [message["method"] for message in editor.lua("_G.sent")]
+    assert methods.count("workspace/didChangeWorkspaceFolders") == 1
+
+
 def test_keys_do_what_they_did_while_nothing_is_shown(
     open_editor: Any, tmp_path: Path, scripted: list[str], attached: Wait
 ) -> None:

@@ -142,16 +142,43 @@ local function has_program()
   return false
 end
 
+-- One server for all folders: each has a model in memory.
 local function can_join(client, wanted)
-  local is_same = client.name == wanted.name and client.config.root_dir == wanted.root_dir
-  return is_same and not stopping[client.id]
+  return client.name == wanted.name and not stopping[client.id]
+end
+
+--- Tells the server of the buffer's folder, unless it knows it.
+---@param buf integer
+function M.tell_folder(client, buf)
+  local root = vim.fs.root(buf, config.values.root_markers)
+  local folders = client.workspace_folders or {}
+  local is_known = vim.iter(folders):any(function(folder)
+    return folder.name == root
+  end)
+  if root and not is_known then
+    local added = { uri = vim.uri_from_fname(root), name = root }
+    client.workspace_folders = vim.list_extend({ added }, folders)
+    local event = { added = { added }, removed = {} }
+    M.notify(client, "workspace/didChangeWorkspaceFolders", { event = event })
+  end
+end
+
+--- Tells the server which document the user looks at.
+---@param buf integer
+function M.tell_focus(client, buf)
+  local focus = { textDocument = { uri = vim.uri_from_bufnr(buf) } }
+  M.notify(client, "textDocument/didFocus", focus)
 end
 
 --- Starts the server for an eligible buffer, or joins the one that runs.
 ---@param buf integer
 function M.attach(buf)
   if M.of(buf) == nil and eligible.reason_against(buf) == nil and has_program() then
-    is_starting = not M.is_running()
+    local client = running()[1]
+    is_starting = client == nil
+    if client then
+      M.tell_folder(client, buf) -- before the text of a file in it
+    end
     vim.lsp.start(start_config(buf), { bufnr = buf, reuse_client = can_join })
   end
 end

@@ -108,6 +108,18 @@ function M.explain()
   end)
 end
 
+local function attached(client, buf)
+  client_of.tell_folder(client, buf)
+  if buf == vim.api.nvim_get_current_buf() then
+    client_of.tell_focus(client, buf)
+  end
+  if config.values.native then
+    require("midword.native").enable(buf)
+  else
+    suggestion.update()
+  end
+end
+
 local function set_autocommands()
   local group = vim.api.nvim_create_augroup("midword", {})
   local function on(events, callback)
@@ -116,19 +128,22 @@ local function set_autocommands()
   on({ "FileType", "BufEnter" }, function(event)
     client_of.attach(event.buf)
   end)
+  on("BufEnter", function(event)
+    local client = client_of.of(event.buf)
+    if client then
+      client_of.tell_focus(client, event.buf)
+    end
+  end)
+  on("LspAttach", function(event)
+    local client = client_of.of(event.buf)
+    if client and client.id == event.data.client_id then
+      attached(client, event.buf)
+    end
+  end)
   if config.values.native then
-    on("LspAttach", function(event)
-      local client = client_of.of(event.buf)
-      if client and client.id == event.data.client_id then
-        require("midword.native").enable(event.buf)
-      end
-    end)
     return
   end
-  on(
-    { "InsertEnter", "TextChangedI", "TextChangedP", "CursorMovedI", "LspAttach" },
-    suggestion.update
-  )
+  on({ "InsertEnter", "TextChangedI", "TextChangedP", "CursorMovedI" }, suggestion.update)
   on({ "InsertLeave", "BufLeave", "WinLeave" }, suggestion.dismiss)
 end
 
