@@ -82,7 +82,7 @@ class ByteDecoder(Generic[State]):
     """Decodes completions byte by byte. `on_text` hears the text each time a model has been asked."""
 
     def __init__(self, limits: Limits, on_text: OnText | None = None) -> None:
-        self._limits = limits
+        self.limits = limits
         self._on_text = on_text
 
     def exact(
@@ -92,7 +92,7 @@ class ByteDecoder(Generic[State]):
 
         Returns the completion and the runners-up on the way, for alternatives.
         """
-        so_far = TextSoFar(self._limits, text, logp)
+        so_far = TextSoFar(self.limits, text, logp)
         turns: list[Turn[State]] = []
         while (reason := so_far.ended) is None:
             state, best = self._likeliest(state, so_far)
@@ -124,7 +124,7 @@ class ByteDecoder(Generic[State]):
 
     def sample_bytes(self, state: State, byte_temperature: float, seed: int) -> Completion:
         """Draws byte by byte at `byte_temperature`, from distributions known up to SAMPLE_BOUND."""
-        random, so_far = np.random.default_rng(seed), TextSoFar(self._limits)
+        random, so_far = np.random.default_rng(seed), TextSoFar(self.limits)
         while (reason := so_far.ended) is None:
             while state.shares.unknown > SAMPLE_BOUND and so_far.may_evaluate():
                 state = self._ask(state, so_far)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import get_args
 
 from engine.backends.base import StopSignal
 from engine.bill import Bill
@@ -17,15 +18,18 @@ from engine.fim import Budget, Prompt, build_prompt
 from engine.model import Model
 from engine.segmentations import all_segmentations
 from engine.stop import Limits
+from engine.suffix import SuffixSearch, is_inside_line, join_of
 from engine.types import (
     SHOWN_PREFIX_BYTES,
     SHOWN_SUFFIX_BYTES,
     ByteDistribution,
     Certificate,
     Completion,
+    Join,
     Law,
     Request,
     Result,
+    SuffixScoring,
     Usage,
 )
 
@@ -55,12 +59,13 @@ class Completer:
         with bill.on_cancel(), self._drafting(request, prompt):
             state = space.open(prompt.fixed, prompt.tail) if _is_exact(request) else None
             bill.prompt_done(self.prompt_tokens(prompt), scored=state is not None)
-            completions = self._decode(request, decoder, prompt, state)
+            completions, join = self._decode(request, decoder, prompt, state)
         return Result(
             completions=tuple(completion for completion in completions if completion.text),
             certificate=certificate_of(state) if state else None,
             usage=bill.usage(),
             model=self.model.name,
+            join=join,
         )
 
     @contextmanager
@@ -114,18 +119,31 @@ class Completer:
 
     def _decode(
         self, request: Request, decoder: Decoder, prompt: Prompt, state: CoverState | None
-    ) -> list[Completion]:
+    ) -> tuple[list[Completion], Join | None]:
         if state is None:
             method = decoder.naive if request.method == "naive" else decoder.heal_one
-            return [method(prompt.fixed, prompt.tail)]
+            return [method(prompt.fixed, prompt.tail)], None
         if request.temperature > 0:
             draw = decoder.sample_bytes if request.method == "bytewise" else decoder.sample
-            return drawn(request, lambda seed: draw(state, request.temperature, seed))
+            return drawn(request, lambda seed: draw(state, request.temperature, seed)), None
         if request.method == "best-cover":
-            return [decoder.best_cover(state)]
+            return [decoder.best_cover(state)], None
         if request.method == "hand-over":
-            return [decoder.hand_over(state)]
-        return decoder.alternatives(state, request.alternatives)
+            return [decoder.hand_over(state)], None
+        if join := self._join(request):
+            shows_suffix = self.model.template.order != "none"
+            search = SuffixSearch(state.space, decoder.limits, prompt.tail, join, shows_suffix)
+            return search.search(state, request.alternatives)
+        return decoder.alternatives(state, request.alternatives), None
+
+    def _join(self, request: Request) -> bytes:
+        """What a completion must join; b"" if that is not scored."""
+        scoring = request.suffix_scoring
+        if scoring == "off" or request.method != "exact" or request.temperature > 0:
+            return b""
+        if scoring == "auto" and not is_inside_line(request.suffix):
+            return b""
+        return join_of(request.suffix, self.model.tokenizer.missing_bytes)
 
     # -- next bytes -------------------------------------------------------------------------------
 
@@ -211,6 +229,11 @@ def validate(request: Request) -> None:
     ):
         if not low <= value <= high:
             raise InputError(f"{name} is {value}, expected {low} to {high}")
+    if request.suffix_scoring not in get_args(SuffixScoring):
+        known = ", ".join(get_args(SuffixScoring))
+        raise InputError(f"suffix_scoring is {request.suffix_scoring!r}, expected one of {known}")
+    if request.suffix_scoring == "on" and (request.method != "exact" or request.temperature > 0):
+        raise InputError("suffix_scoring 'on' needs the method 'exact' at temperature 0")
     if request.temperature > 0 and request.method not in ("exact", "bytewise"):
         raise InputError(
             f"sampling (temperature {request.temperature}) needs the method 'exact' (the temperature is that"

@@ -268,11 +268,15 @@ class CoverState:
             contexts, pending = contexts + branch.contexts, pending + branch.pending
         return replace(self, contexts=contexts, pending=pending)
 
+    @property
+    def worth_scoring(self) -> Sequence[Pending]:
+        """The pending covers that are scored next: those with a share of WORTH_SCORING, or else all."""
+        least = self.shares.log_total + float(np.log(WORTH_SCORING))
+        return [p for p in self.pending if p.log_weight >= least] or self.pending
+
     def ask(self) -> CoverState:
         """The same covers with those pending ones scored that are worth it, in one evaluation."""
-        least = self.shares.log_total + float(np.log(WORTH_SCORING))
-        worth = [p for p in self.pending if p.log_weight >= least]
-        return self.resolve(worth or self.pending)
+        return self.resolve(self.worth_scoring)
 
     # -- shares -----------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ class Decoder(ByteDecoder[CoverState]):
 
     def hand_over(self, state: CoverState) -> Completion:
         """Bytes by exact marginals until one cover holds nearly everything, then greedy tokens."""
-        so_far = TextSoFar(self._limits)
+        so_far = TextSoFar(self.limits)
         while (reason := so_far.ended) is None:
             cover = next(iter(state.covers()), None)
             total = state.shares.log_total
@@ -53,7 +53,7 @@ class Decoder(ByteDecoder[CoverState]):
 
     def best_cover(self, state: CoverState) -> Completion:
         """Greedy tokens after the single likeliest cover."""
-        return self._after(state, state.covers()[0], TextSoFar(self._limits), _argmax)
+        return self._after(state, state.covers()[0], TextSoFar(self.limits), _argmax)
 
     def sample(self, state: CoverState, temperature: float, seed: int) -> Completion:
         """Draws a cover in proportion to its probability, then canonical tokens at `temperature`.
@@ -72,7 +72,7 @@ class Decoder(ByteDecoder[CoverState]):
             weights = np.exp(scaled - scaled.max())
             return int(random.choice(len(row), p=weights / weights.sum()))
 
-        return self._after(state, cover, TextSoFar(self._limits), draw)
+        return self._after(state, cover, TextSoFar(self.limits), draw)
 
     def heal_one(self, fixed: TokenPath, tail: bytes) -> Completion:
         """One-token healing: the last token is taken back, its replacement must start with its bytes."""
@@ -86,12 +86,12 @@ class Decoder(ByteDecoder[CoverState]):
         healed = int(vocab.order[low:high][row[vocab.order[low:high]].argmax()])
         overhang = vocab.token_bytes[healed][len(head) :]
         cover = Cover((*tokens[:-1], healed), 0.0, overhang)
-        return self._continue(fixed, cover, TextSoFar(self._limits), _argmax, canonical=False)
+        return self._continue(fixed, cover, TextSoFar(self.limits), _argmax, canonical=False)
 
     def naive(self, fixed: TokenPath, tail: bytes) -> Completion:
         """What every other tool does: greedy tokens after encode(tail), broken last token and all."""
         cover = Cover(self._space.tokenizer.encode(tail), 0.0, b"")
-        return self._continue(fixed, cover, TextSoFar(self._limits), _argmax, canonical=False)
+        return self._continue(fixed, cover, TextSoFar(self.limits), _argmax, canonical=False)
 
     def _after(
         self, state: CoverState, cover: Cover, so_far: TextSoFar, choose: Callable[[FloatArray], int]

@@ -34,6 +34,8 @@ class Ensemble:
             raise InputError(f"the method {request.method!r} needs a single model; use exact or bytewise")
         if request.temperature > 0 and request.method != "bytewise":
             raise InputError("several models are sampled byte by byte; choose the method bytewise")
+        if request.suffix_scoring == "on":
+            raise InputError("the suffix is scored by a single model; leave suffix_scoring at auto or off")
         bill = Bill(*(completer.model for completer in self._completers))
         opened = [completer.open(request, stop) for completer in self._completers]
         members = tuple(state for _, state in opened)

@@ -38,7 +38,7 @@ from typing import Any, BinaryIO
 import msgpack
 
 from engine.errors import InputError, ProtocolError
-from engine.types import Certificate, Completion, Request, Result, Usage
+from engine.types import Certificate, Completion, Join, Request, Result, Usage
 
 VERSION = 1
 MAX_FRAME_BYTES = 64 * 2**20
@@ -109,4 +109,5 @@ def result_from_wire(data: Message) -> Result:
         certificate=Certificate(**data["certificate"]) if data["certificate"] else None,
         usage=Usage(**data["usage"]),
         model=data["model"],
+        join=Join(**data["join"]) if data["join"] else None,
     )

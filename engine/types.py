@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,12 +11,15 @@ Method = Literal["exact", "bytewise", "hand-over", "best-cover", "heal-one", "na
 Drafts = Literal["off", "lookup", "recycling", "stand", "mixed"]
 """How rows are guessed before they are needed (`engine/drafts`): not at all, from texts, from what the model
 said behind the same token, behind the same few tokens, or from texts and from what it said."""
+SuffixScoring = Literal["auto", "on", "off"]
 StopReason = Literal["end-of-middle", "lines", "tokens", "deadline", "context", "cancelled"]
 
 
 SHOWN_PREFIX_BYTES = 4096
 SHOWN_SUFFIX_BYTES = 1024
 """Text shown to the model on either side of the cursor when completing; a caller need not send more."""
+NOTHING_ODDS = 20.0
+"""A cursor that rests at a place is worth this much evidence that something is missing there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,9 @@ class Request:
     """Milliseconds from receipt; the best complete text so far is returned when it passes."""
     method: Method = "exact"
     drafts: Drafts = "mixed"
+    suffix_scoring: SuffixScoring = "auto"
+    """Whether completions are chosen by how well what stands after the cursor follows them: "auto" where
+    that is text on the cursor's line. Only the method "exact" at temperature 0 does it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +89,26 @@ class Completion:
 
     text: bytes
     logp: float
-    """Natural log-probability of `text` given prompt and tail, under the certificate's law."""
+    """Natural log-probability of `text` given prompt and tail, under the certificate's law.
+
+    If the result has a `join`: of `text` and what follows it; see `engine/suffix.py`.
+    """
     stop: StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """How the text after the cursor was scored. Logarithms are on the scale of the completions' `logp`."""
+
+    suffix_bytes: int
+    """Bytes of the suffix that were scored after each text."""
+    endings: int
+    """Texts that were looked at."""
+    nothing_logp: float | None
+    """Of inserting nothing; None if that is impossible."""
+    open_logp: float | None
+    """No text that was not looked at has more than this; None if all were. The first completion is certainly
+    the best of all if this is not above its `logp`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +120,16 @@ class Result:
     """None for the methods that are not exact: heal-one, naive."""
     usage: Usage
     model: str
+    join: Join | None = None
+    """None if the suffix was not scored."""
+
+    @property
+    def shown(self) -> tuple[Completion, ...]:
+        """The completions; none if inserting nothing is over NOTHING_ODDS times as likely as the best."""
+        if self.join is None or self.join.nothing_logp is None or not self.completions:
+            return self.completions
+        odds = self.join.nothing_logp - self.completions[0].logp
+        return () if odds > math.log(NOTHING_ODDS) else self.completions
 
 
 @dataclass(frozen=True, slots=True)

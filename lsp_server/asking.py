@@ -138,9 +138,9 @@ def _noted(session: Session, number: int, purpose: str) -> Callable[[End], None]
 
 
 def _answer(request: Request, result: Result, number: int) -> Answer:
-    texts = tuple(completion.text for completion in result.completions)
+    texts = tuple(completion.text for completion in result.shown)
     if texts:
-        return Answer(texts, result.completions[0].stop not in CUT_BY_LIMIT, number)
+        return Answer(texts, result.shown[0].stop not in CUT_BY_LIMIT, number)
     return Answer((), request.deadline_ms is None or result.usage.total_ms < request.deadline_ms, number)
 
 

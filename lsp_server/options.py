@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from engine.errors import InputError
-from engine.types import Drafts, Method, Request
+from engine.types import Drafts, Method, Request, SuffixScoring
 from lsp_server.power import PowerSaving
 
 
@@ -37,6 +37,9 @@ class Settings:
     """Patterns in gitignore's syntax of files that are kept out; None if they cannot be read."""
     drafts: Drafts = "mixed"
     """How the engine guesses rows before it needs them; changes its speed, never its answers."""
+    suffix_scoring: SuffixScoring = "auto"
+    """Where completions are chosen by how the text after the cursor follows them: inside lines, or also at
+    their ends ("on")."""
     report_usage: bool = False
     """Whether the client gets `midword/usage` notifications."""
     report_status: bool = False
@@ -54,6 +57,7 @@ class Settings:
             deadline_ms=float(self.deadline_ms),
             method=self.method,
             drafts=self.drafts,
+            suffix_scoring=self.suffix_scoring,
         )
 
 
@@ -71,6 +75,7 @@ _NAMES = {
     "languages": "languages",
     "exclude": "exclude",
     "drafts": "drafts",
+    "suffixScoring": "suffix_scoring",
     "reportUsage": "report_usage",
     "reportStatus": "report_status",
 }
@@ -86,6 +91,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "powerSaving": get_args(PowerSaving),
     "method": get_args(Method),
     "drafts": get_args(Drafts),
+    "suffixScoring": get_args(SuffixScoring),
 }
 
 

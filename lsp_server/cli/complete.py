@@ -42,6 +42,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="how to decode; bytewise differs from exact in sampling only, the others are for comparison",
     )
     add_any_file_option(parser)
+    parser.add_argument(
+        "--suffix-scoring", default="auto", choices=("auto", "on", "off"),
+        help="choose texts by how well what follows the cursor follows them: auto inside lines, on also at"
+        " line ends (default auto)",
+    )  # fmt: skip
     add_model_options(parser, several=True)
     parser.add_argument(
         "--mix", default="mean", choices=("mean", "product"), help="how several models' bytes are mixed"
@@ -65,12 +70,13 @@ def run(options: argparse.Namespace) -> int:
         temperature=options.temperature,
         seed=options.seed,
         method=options.method,
+        suffix_scoring=options.suffix_scoring,
     )
     result = _completer(options).complete(request, StopSignal())
     if options.json:
         print(json.dumps(_as_json(result, options.line, options.column), ensure_ascii=False, indent=2))
-    elif result.completions:
-        print("\n".join(_text(completion) for completion in result.completions))
+    elif result.shown:
+        print("\n".join(_text(completion) for completion in result.shown))
     else:
         print("midword: the model has nothing to add here", file=sys.stderr)
     return 0
@@ -95,10 +101,11 @@ def _as_json(result: Result, line: int, column: int) -> dict[str, Any]:
     place = {"line": line, "column": column}
     usage = dataclasses.asdict(result.usage)
     return {
-        "text": _text(result.completions[0]) if result.completions else "",
+        "text": _text(result.shown[0]) if result.shown else "",
         "range": {"start": place, "end": place},
         "completions": [{"text": _text(c), "logp": c.logp, "stop": c.stop} for c in result.completions],
         "certificate": dataclasses.asdict(result.certificate) if result.certificate else None,
+        "join": dataclasses.asdict(result.join) if result.join else None,
         "timings": {name: value for name, value in usage.items() if name.endswith("_ms")},
         "tokens": {name: value for name, value in usage.items() if not name.endswith("_ms")},
         "model": result.model,

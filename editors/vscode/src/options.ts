@@ -17,6 +17,7 @@ const SENT_AS_THEY_ARE = [
   "debounceMs",
   "workAhead",
   "powerSaving",
+  "suffixScoring",
   "statistics",
 ] as const;
 
