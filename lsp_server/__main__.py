@@ -18,6 +18,7 @@ COMMANDS = {
     "next-bytes": "the exact next-byte distribution after a text",
     "models": "pull, list, verify, tune and remove models",
     "bench": "measure what a user would see",
+    "eval": "measure whether completions are worth accepting: benchmarks, cursors in real code, unit tests",
     "doctor": "what is installed, how fast this machine is, what to change",
 }
 

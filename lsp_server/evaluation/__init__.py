@@ -1,0 +1,1 @@
+"""Are the completions worth accepting? Items, methods beside each other, metrics, a report."""

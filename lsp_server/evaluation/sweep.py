@@ -1,0 +1,57 @@
+"""The cursor sweep: every byte offset of some tokens of held-out files, by class of token.
+
+At each offset two things are asked. *line*: the rest of the line was taken out, the suffix begins at its end.
+*token*: the rest of the token was taken out, so that the cursor has text on both sides.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+from lsp_server.evaluation.grammar import Token, tokens_of
+from lsp_server.evaluation.items import Item
+from lsp_server.evaluation.sources import Source
+
+SHOWN_BYTES = (1500, 1000)
+"""Text kept before and after the cursor."""
+LEAST_BEFORE = 300
+MOST_FILES = 12
+"""Of a package, so that a large one does not stand for all."""
+
+
+def sweep(files: Sequence[Source], tokens_a_file: int, seed: int) -> Iterator[Item]:
+    """The items of some tokens of each file, the classes in equal shares; the same for the same seed."""
+    for source in random.Random(seed).sample(files, min(len(files), MOST_FILES)):
+        random_ = random.Random(f"{seed} {source.path}")
+        classes: dict[str, list[Token]] = {}
+        for token in tokens_of(source.package.language, source.text):
+            if token.start >= LEAST_BEFORE and token.end - token.start >= 2:
+                classes.setdefault(token.token_class, []).append(token)
+        for token_class in sorted(classes):
+            tokens = classes[token_class]
+            for token in random_.sample(tokens, min(len(tokens), max(1, tokens_a_file // len(classes)))):
+                yield from _items(source, token)
+
+
+def _items(source: Source, token: Token) -> Iterator[Item]:
+    """Both questions at each offset of a token: inside it, and at its start."""
+    for offset in range(token.start, token.end):
+        if source.text[offset] & 0xC0 == 0x80:
+            continue
+        line_end = source.text.find(b"\n", offset)
+        line_end = len(source.text) if line_end < 0 else line_end
+        for question, end in (("line", line_end), ("token", token.end)):
+            before, after = SHOWN_BYTES
+            start = max(0, offset - before)
+            start = source.text.find(b"\n", start, offset) + 1 if start else 0
+            yield Item(
+                item_id=f"{source.package.name}/{source.path}:{offset}:{question}",
+                group=f"{source.package.name}/{source.path}",
+                kind=f"{token.token_class}, {question}",
+                language=source.package.language,
+                prefix=source.text[start:offset],
+                suffix=source.text[end : end + after],
+                middle=source.text[offset:end],
+                token_rest=source.text[offset : token.end],
+            )
