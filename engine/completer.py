@@ -130,14 +130,14 @@ class Completer:
             return [decoder.best_cover(state)], None
         if request.method == "hand-over":
             return [decoder.hand_over(state)], None
-        if join := self._join(request):
+        if join := self.join(request):
             shows_suffix = self.model.template.order != "none"
             search = SuffixSearch(state.space, decoder.limits, prompt.tail, join, shows_suffix)
             return search.search(state, request.alternatives)
         return decoder.alternatives(state, request.alternatives), None
 
-    def _join(self, request: Request) -> bytes:
-        """What a completion must join; b"" if that is not scored."""
+    def join(self, request: Request) -> bytes:
+        """What the completions of a request must join; b"" if that is not scored."""
         scoring = request.suffix_scoring
         if scoring == "off" or request.method != "exact" or request.temperature > 0:
             return b""

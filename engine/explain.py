@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from engine.covers import STOP, CoverState
 from engine.fim import Order
 from engine.stop import whole_length, within_lines
 from engine.tree import TokenPath
-from engine.types import Certificate, Request
+from engine.types import Certificate, Join, Request
 
 Spelled = tuple[bytes, ...]
 """Tokens by their bytes."""
@@ -67,10 +67,12 @@ class Explanation:
     naive_next: tuple[tuple[bytes, float], ...]
     """The likeliest tokens after those."""
     chosen: tuple[ChosenByte, ...]
-    """As far as they decide; the last one may be past what is shown."""
+    """As far as they decide; the last one may be past what is shown. With a `join`, the text's own."""
     text: bytes
     """The completion as it would be shown."""
     certificate: Certificate
+    join: Join | None
+    """How the suffix decided; None if it did not."""
 
 
 def explain(completer: Completer, request: Request, stop: StopSignal, naive: int = 5) -> Explanation:
@@ -81,7 +83,11 @@ def explain(completer: Completer, request: Request, stop: StopSignal, naive: int
     naive_path = model.tokenizer.encode(prompt.tail)
     (row,) = model.scorer.rows([prompt.fixed + naive_path], stop)
     best = np.argsort(row)[::-1][:naive].tolist()
-    chosen = tuple(_chosen(state, request))
+    join, joined = None, b""
+    if completer.join(request):
+        result = completer.complete(request, stop)
+        join, joined = result.join, result.shown[0].text if result.shown else b""
+    chosen = tuple(_along(state, joined) if join else _chosen(state, request))
     text = within_lines(bytes(c.byte for c in chosen if c.byte != STOP), request.max_lines)
     return Explanation(
         model=model.name,
@@ -101,6 +107,7 @@ def explain(completer: Completer, request: Request, stop: StopSignal, naive: int
         chosen=chosen,
         text=text[: whole_length(text)],
         certificate=certificate_of(state),
+        join=join,
     )
 
 
@@ -112,6 +119,7 @@ def explanation_from_wire(data: dict[str, Any]) -> Explanation:
     chosen = tuple(ChosenByte(**c) for c in data["chosen"])
     certificate = Certificate(**data["certificate"])
     nested = {"covers": covers, "naive_next": naive_next, "chosen": chosen, "certificate": certificate}
+    nested |= {"join": Join(**data["join"]) if data["join"] else None}
     return Explanation(**{**data, **spelled, **nested})
 
 
@@ -129,13 +137,27 @@ def _chosen(state: CoverState, request: Request) -> Sequence[ChosenByte]:
             state, asked, evaluations = state.ask(), asked + 1, evaluations + 1
         if best is None:
             break
-        known = state.shares.known
-        rest = known.copy()
-        rest[best] = 0.0
-        second = int(rest.argmax())
-        chosen.append(ChosenByte(best, float(known[best]), second, float(rest[second]), asked))
+        chosen.append(_choice(state, best, asked))
         if best == STOP:
             break
         text += bytes([best])
         state = state.push(best)
     return chosen
+
+
+def _along(state: CoverState, text: bytes) -> Iterator[ChosenByte]:
+    """The bytes of a text that was chosen for what follows it."""
+    for byte in text:
+        asked = 0
+        while state.shares.certain_best() is None:
+            state, asked = state.ask(), asked + 1
+        yield _choice(state, byte, asked)
+        state = state.push(byte)
+
+
+def _choice(state: CoverState, symbol: int, asked: int) -> ChosenByte:
+    """`symbol` beside the likeliest other one."""
+    rest = state.shares.known.copy()
+    rest[symbol] = 0.0
+    second = int(rest.argmax())
+    return ChosenByte(symbol, float(state.shares.known[symbol]), second, float(rest[second]), asked)

@@ -70,6 +70,9 @@ def _print(found: Explanation, rows: int, console: Console) -> None:
     console.print(_naive(found))
     console.print("[b]completion[/b] ", end="")
     console.print(escape(shown(found.text)), style="green")
+    if found.join:
+        join = found.join
+        console.print(f"chosen of {join.endings} texts for the {join.suffix_bytes} bytes after the cursor")
     console.print(_chosen(found.chosen, rows))
     c = found.certificate
     console.print(

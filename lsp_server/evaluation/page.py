@@ -25,6 +25,7 @@ LEGEND = (
 )
 MOST_EXAMPLES = 300
 _STYLE = """
+td { white-space: nowrap; } .example td { white-space: pre-wrap; }
 .example { border-top: 1px solid var(--line); padding: .6rem 0; }
 .example pre { margin: .3rem 0; padding: .4rem; }
 .good { color: var(--mark); font-weight: 600; }

@@ -28,7 +28,7 @@ class Mean:
     @property
     def percent(self) -> str:
         """As it stands in tables."""
-        return f"{100 * self.mean:.1f} ({100 * self.low:.1f} to {100 * self.high:.1f})"
+        return f"{100 * self.mean:.0f} ({100 * self.low:.0f} to {100 * self.high:.0f})"
 
 
 def mean_of(rows: Sequence[Row], name: str, seed: int) -> Mean | None:

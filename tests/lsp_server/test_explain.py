@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from engine.backends.base import StopSignal
 from engine.completer import Completer
 from engine.covers import STOP
-from engine.explain import ExplainedCover, Explanation, explain
+from engine.explain import ExplainedCover, Explanation, explain, explanation_from_wire
 from engine.model import open_gguf
 from engine.types import Request
 from lsp_server.__main__ import main
@@ -38,11 +39,24 @@ def completer(tiny: Path) -> Completer:
 
 @pytest.fixture(scope="module")
 def found(completer: Completer) -> Explanation:
-    return explain(completer, Request(PREFIX, SUFFIX, max_tokens=8), StopSignal())
+    request = Request(PREFIX, SUFFIX, max_tokens=8, suffix_scoring="off")
+    return explain(completer, request, StopSignal())
+
+
+def test_where_the_suffix_decides_its_bytes_are_explained(tiny: Path) -> None:
+    """Both from an empty cache: what is known already may be searched further."""
+    request = Request(PREFIX, SUFFIX, max_tokens=8)
+    fresh = [Completer(open_gguf(tiny, name="tiny", context_length=CONTEXT)) for _ in range(2)]
+    joined, result = explain(fresh[0], request, StopSignal()), fresh[1].complete(request, StopSignal())
+    assert joined.join is not None and result.join is not None
+    assert joined.join.suffix_bytes == result.join.suffix_bytes
+    assert joined.text == (result.shown[0].text if result.shown else b"")
+    assert bytes(c.byte for c in joined.chosen) == joined.text
+    assert explanation_from_wire(dataclasses.asdict(joined)) == joined
 
 
 def test_it_explains_what_complete_does(completer: Completer, found: Explanation) -> None:
-    result = completer.complete(Request(PREFIX, SUFFIX, max_tokens=8), StopSignal())
+    result = completer.complete(Request(PREFIX, SUFFIX, max_tokens=8, suffix_scoring="off"), StopSignal())
     (completion,) = result.completions or [None]
     assert found.text == (completion.text if completion else b"") and found.certificate == result.certificate
     assert found.chosen, "the tiny model says something"
