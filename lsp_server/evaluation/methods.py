@@ -63,7 +63,7 @@ def template_of(template: Template, layout: Layout) -> Template:
 
 
 def complete(model: Model, item: Item, way: Way, max_tokens: int) -> Result:
-    """One completion, from an empty row cache, so that model evaluations are counted alike."""
+    """One completion, from an empty row cache and without drafts, so that evaluations are counted alike."""
     template = template_of(model.template, way.layout)
     fresh = replace(model, template=template, scorer=Scorer(model.backend))
     request = Request(
@@ -73,5 +73,6 @@ def complete(model: Model, item: Item, way: Way, max_tokens: int) -> Result:
         max_lines=item.max_lines,
         method=way.method,
         suffix_scoring="on" if "+" in way.layout else "off",
+        drafts="off",
     )
     return Completer(fresh).complete(request, StopSignal())

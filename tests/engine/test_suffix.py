@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -198,7 +200,7 @@ def test_the_chosen_text_joins_better_than_the_greedy_one() -> None:
 
 
 def result(best: float, nothing: float | None) -> Result:
-    usage = Usage(1, 1, 1, 1, 1.0, 1.0)
+    usage = Usage(*(1 for _ in dataclasses.fields(Usage)))
     certificate = Certificate("canonical", 1, 1, 0.0, 0.0)
     texts = (Completion(b"x", best, "end-of-middle"), Completion(b"y", best - 1, "end-of-middle"))
     return Result(texts, certificate, usage, "toy", Join(1, 3, nothing, None))

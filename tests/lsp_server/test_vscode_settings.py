@@ -11,7 +11,7 @@ import pytest
 from lsp_server.options import _CHOICES, _LIMITS, _NAMES, Settings
 
 PACKAGE = Path(__file__).parents[2] / "editors/vscode/package.json"
-OF_THE_SERVER_ALONE = {"method", "reportUsage", "reportStatus", "completionItems", "languages"}
+OF_THE_SERVER_ALONE = {"method", "drafts", "reportUsage", "reportStatus", "completionItems", "languages"}
 """For other clients, or made from settings of other names."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import subprocess
@@ -32,7 +33,9 @@ def answer(item: Item, way: Way) -> Result:
     """Exact is always right, naive for even numbers."""
     is_right = way.method == "exact" or int(item.middle) % 2 == 0
     text = item.middle if is_right else b"wrong <b>"
-    return Result((Completion(text, -1.0, "lines"),), None, Usage(1, 1, 1, 2, 1.0, 1.0), "fake")
+    return Result(
+        (Completion(text, -1.0, "lines"),), None, Usage(*(1 for _ in dataclasses.fields(Usage))), "fake"
+    )
 
 
 def finished(path: Path) -> State:
@@ -142,7 +145,12 @@ def test_a_completion_is_what_the_completer_says() -> None:
         found = complete(model, item, way, 5)
         scored = "+" in way.layout
         request = Request(
-            b"ab", b"ca", max_tokens=5, method=way.method, suffix_scoring="on" if scored else "off"
+            b"ab",
+            b"ca",
+            max_tokens=5,
+            method=way.method,
+            suffix_scoring="on" if scored else "off",
+            drafts="off",
         )
         assert found.completions == Completer(model).complete(request, StopSignal()).completions
         assert (found.join is not None) == scored
