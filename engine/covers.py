@@ -24,6 +24,7 @@ from engine.backends.base import StopSignal
 from engine.cache import Scorer
 from engine.drafts.drafter import Root
 from engine.errors import InputError
+from engine.kernels import sorted_weights
 from engine.tokenizers.base import Tokenizer
 from engine.tree import TokenPath, common_prefix_length
 from engine.types import ByteDistribution, Cover
@@ -248,8 +249,8 @@ class CoverState:
         """
         space, vocab = self.space, self.space.tokenizer.vocab
         (row,) = space.scorer.rows([self.fixed + tokens], space.stop)
-        weights = np.exp(row[vocab.order]) * space.tokenizer.successors(self.settled + tokens)
-        may_end = space.tokenizer.is_final(self.settled + tokens)
+        weights = sorted_weights(row, vocab.order, space.tokenizer.successors(self.settled + tokens))
+        may_end = space.tokenizer.may_end(self.settled + tokens)
         stop_share = float(np.exp(row[space.stop_tokens]).sum()) if may_end else 0.0
         context = Context(tokens, b"", 0, vocab.rows, log_weight, weights, stop_share)
         return replace(self, contexts=(context,), pending=())

@@ -135,7 +135,7 @@ class Decoder(ByteDecoder[CoverState]):
         vocab = self._space.tokenizer.vocab
         permitted: BoolArray = np.zeros(len(row), dtype=bool)
         permitted[vocab.order] = self._space.tokenizer.successors(tokens) if canonical else True
-        permitted[self._space.stop_tokens] = not canonical or self._space.tokenizer.is_final(tokens)
+        permitted[self._space.stop_tokens] = not canonical or self._space.tokenizer.may_end(tokens)
         return np.where(permitted, row, -np.inf)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import ModelCorrupt
+from engine.kernels import sums_by_byte
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -64,8 +65,6 @@ class Vocab:
         self.lengths: IntArray = np.array([len(b) for b in self.sorted_bytes], dtype=np.int64)
         self.max_token_bytes = int(self.lengths.max())
         self._columns = _byte_columns(self.sorted_bytes)
-        self._first_byte_starts = np.searchsorted(self._columns[0], np.arange(257))
-        self._used_first = np.flatnonzero(np.diff(self._first_byte_starts))
 
     def __len__(self) -> int:
         return len(self.token_bytes)
@@ -108,19 +107,13 @@ class Vocab:
         `weights` is (rows,); the rows must share their first `depth` bytes. Tokens that end there
         are not counted. Returns (256,).
         """
-        sums = np.zeros(256)
-        if depth == 0 and low == 0 and high == self.rows:
-            starts = self._first_byte_starts[self._used_first]
-            sums[self._used_first] = np.add.reduceat(weights, starts)
-            return sums
+        while low < high and self.lengths[low] == depth:
+            low += 1
         if depth < COLUMN_DEPTH:
-            longer = self.lengths[low:high] > depth
-            column = self._columns[depth][low:high][longer]
-            sums += np.bincount(column, weights=weights[low:high][longer], minlength=256)
-            return sums
+            return sums_by_byte(weights[low:high], self._columns[depth, low:high])
+        sums = np.zeros(256)
         for row in range(low, high):
-            if self.lengths[row] > depth:
-                sums[self.sorted_bytes[row][depth]] += weights[row]
+            sums[self.sorted_bytes[row][depth]] += weights[row]
         return sums
 
 

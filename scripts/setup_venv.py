@@ -62,8 +62,9 @@ def make_venv() -> Path:
 
 
 def fingerprint(python: Path) -> str:
-    """Changes when the dependencies, the interpreter or the place of the repository change."""
-    project = (ROOT / "pyproject.toml").read_bytes()
+    """Changes when the dependencies, the native sources, the interpreter or the repository's place change."""
+    native = sorted(path for path in (ROOT / "kernels" / "native").iterdir() if path.is_file())
+    project = b"".join(path.read_bytes() for path in (ROOT / "pyproject.toml", ROOT / "setup.py", *native))
     return hashlib.sha256(project + str(python.resolve()).encode() + bytes(ROOT)).hexdigest()
 
 

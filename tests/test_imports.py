@@ -47,6 +47,7 @@ def modules_after(code: str, *options: str) -> set[str]:
     [
         ("engine", {"lsp_server", "pygls", "lsprotocol", "bench", "tests"}),
         ("lsp_server", {*MODEL_LIBRARIES, "bench", "tests"}),
+        ("kernels/engine_kernels", {"engine", "lsp_server", "bench", "tests"}),
     ],
 )
 def test_arrows(package: str, forbidden: set[str]) -> None:

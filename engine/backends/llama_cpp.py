@@ -23,6 +23,7 @@ from engine.backends.parking import State
 from engine.backends.planned import SEQUENCES, PlannedBackend
 from engine.backends.sequences import BatchToken
 from engine.errors import BackendError, ModelCorrupt
+from engine.kernels import log_softmax
 from engine.vocab import FloatArray
 
 PREFILL_CHUNK = 256
@@ -164,10 +165,14 @@ class LlamaCppBackend(PlannedBackend):
 
     def _log_probabilities(self, index: int) -> FloatArray:
         pointer = self._lib.llama_get_logits_ith(self._context, index)
-        logits = np.ctypeslib.as_array(pointer, shape=(self.vocab_size,)).astype(np.float64)
-        logits -= logits.max()
-        logits -= np.log(np.exp(logits).sum())
-        return logits
+        logits = np.ctypeslib.as_array(pointer, shape=(1, self.vocab_size))
+        try:
+            (row,) = log_softmax(logits)
+        except ValueError as error:
+            raise BackendError(
+                f"the model computed no distribution ({error}); pull it again or take another weight type"
+            ) from None
+        return row
 
     def close(self) -> None:
         """See `Backend.close`."""

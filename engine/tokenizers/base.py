@@ -69,3 +69,7 @@ class Tokenizer(Protocol):
     def is_final(self, tokens: Sequence[int]) -> bool:
         """Whether the text may end here: decode and encode again."""
         ...
+
+    def may_end(self, tokens: Sequence[int]) -> bool:
+        """`is_final`, given that `tokens` are canonical; looks at their end only."""
+        ...

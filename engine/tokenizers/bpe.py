@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
-Lookup = Callable[[int, int], tuple[int, int] | None]
-"""(left token, right token) → (rank, merged token), None if the two do not merge."""
+import numpy as np
+
+from engine.kernels import merge_symbols
+from engine.vocab import IntArray
+
+_SHIFT = 32
 
 
-def encode_symbols(start: Sequence[int], lookup: Lookup) -> list[int]:
-    """BPE of the tokens `start`. O(n log n) lookups for n symbols."""
-    symbols = list(start)
-    following = [*range(1, len(symbols)), -1]
-    preceding = list(range(-1, len(symbols) - 1))
-    heap = [
-        (merge[0], place, merge[1], pair)
-        for place, pair in enumerate(pairwise(symbols))
-        if (merge := lookup(*pair)) is not None
-    ]
-    heapq.heapify(heap)
-    alive = [True] * len(symbols)
-    while heap:
-        _, left, merged, pair = heapq.heappop(heap)
-        right = following[left]
-        if not alive[left] or right < 0 or (symbols[left], symbols[right]) != pair:
-            continue
-        symbols[left], alive[right] = merged, False
-        following[left] = following[right]
-        if following[right] >= 0:
-            preceding[following[right]] = left
-        for place in (preceding[left], left):
-            if place >= 0 and following[place] >= 0:
-                neighbours = (symbols[place], symbols[following[place]])
-                if (merge := lookup(*neighbours)) is not None:
-                    heapq.heappush(heap, (merge[0], place, merge[1], neighbours))
-    return [symbol for symbol, kept in zip(symbols, alive, strict=True) if kept]
+class MergeTable:
+    """All merges of a vocabulary, to be found by their two parts."""
+
+    def __init__(self, merges: IntArray, ranks: IntArray) -> None:
+        """`merges` (n, 3) are (left, right, merged) tokens with their `ranks` (n,).
+
+        Of several merges of the same parts the first counts.
+        """
+        keys, first = np.unique((merges[:, 0] << _SHIFT) + merges[:, 1], return_index=True)
+        self._keys: IntArray = keys
+        self._ranks = ranks[first].astype(np.int32)
+        self._merged = merges[first, 2].astype(np.int32)
+
+    def encode(self, start: Sequence[int]) -> tuple[int, ...]:
+        """BPE of the tokens `start`. O(n log n) look-ups for n of them."""
+        symbols = np.array(start, dtype=np.int32)
+        return tuple(merge_symbols(symbols, self._keys, self._ranks, self._merged).tolist())

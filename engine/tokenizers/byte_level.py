@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from engine.errors import InputError
 from engine.tokenizers.base import Encoding
-from engine.tokenizers.bpe import encode_symbols
+from engine.tokenizers.bpe import MergeTable
 from engine.tokenizers.cuts import INSIDE, Cut, TokenCuts
 from engine.tokenizers.pairs import Merge, PairTable
 from engine.tokenizers.pretokenize import Pretokenizer
@@ -50,9 +50,11 @@ class ByteLevelBPE:
         self._pretokenizer = pretokenizer
         self._symbols = vocab.byte_tokens()
         self.missing_bytes = frozenset(set(range(256)) - self._symbols.keys())
-        self._rank = {(left, right): (rank, merged) for rank, (left, right, merged) in enumerate(merges)}
+        candidates = np.array(merges, dtype=np.int64).reshape(-1, 3)
+        ranks = np.arange(len(candidates))
+        self._merges = MergeTable(candidates, ranks)
         self._encode_word = lru_cache(maxsize=1 << 16)(self._bpe)
-        self._pairs = self._pair_table(merges)
+        self._pairs = PairTable(vocab, np.array(sorted(self._symbols.values())), candidates, ranks)
         self._whole = (self._whole_tokens() if ignore_merges else {}) | self._added_tokens()
         self._whole_ids = frozenset(self._whole.values())
         self._whole_in_order = sorted(self._whole)
@@ -60,18 +62,13 @@ class ByteLevelBPE:
         for spelled in self._added_tokens():
             self._reachable_rows[slice(*vocab.exact_range(spelled, *vocab.prefix_range(spelled)))] = False
         self._reachable_rows[vocab.row_of[list(self._whole_ids)]] = True
+        self._mergeable_rows: BoolArray = self._pairs.reachable[vocab.order]
+        self._mergeable_rows[vocab.row_of[list(self._whole_ids)]] = False
         self._cuts = TokenCuts(vocab, pretokenizer)
         self._continuation_rows = vocab.prefix_range(b"\x80")[0], vocab.prefix_range(b"\xc0")[0]
         self._final_after = lru_cache(maxsize=256)(self._final_successors)
         self._successors_of = lru_cache(maxsize=256)(self._successors_after)
-
-    def _pair_table(self, merges: Sequence[Merge]) -> PairTable:
-        candidates = np.array(merges, dtype=np.int64).reshape(-1, 3)
-        symbols = np.array(sorted(self._symbols.values()), dtype=np.int64)
-        return PairTable(self.vocab, symbols, candidates, np.arange(len(candidates)))
-
-    def _lookup(self, left: int, right: int) -> tuple[int, int] | None:
-        return self._rank.get((left, right))
+        self._is_final_end = lru_cache(maxsize=4096)(self.is_final)
 
     def _whole_tokens(self) -> dict[bytes, int]:
         """Bytes → the token that no merges form."""
@@ -89,7 +86,7 @@ class ByteLevelBPE:
         """The tokens of one word. Raises KeyError for a byte that the vocabulary cannot express."""
         if word in self._whole:
             return (self._whole[word],)
-        return tuple(encode_symbols([self._symbols[byte] for byte in word], self._lookup))
+        return self._merges.encode([self._symbols[byte] for byte in word])
 
     def encode(self, text: bytes) -> tuple[int, ...]:
         """Canonical tokens of `text`; if it ends inside a character, under its first completion.
@@ -151,7 +148,7 @@ class ByteLevelBPE:
                 if words and words[-1] in self._whole:
                     before = tuple(t for tokens in self._encode_words(words[:-1]) for t in tokens)
                     symbols = [self._symbols[byte] for byte in words[-1]]
-                    found.append(before + tuple(encode_symbols(symbols, self._lookup)))
+                    found.append(before + self._merges.encode(symbols))
         return found
 
     def is_final(self, tokens: Sequence[int]) -> bool:
@@ -198,6 +195,13 @@ class ByteLevelBPE:
         tokens + [t] is canonical if it is final, or if some token makes it final.
         """
         return self._successors_of(self._context_end(tokens))
+
+    def may_end(self, tokens: Sequence[int]) -> bool:
+        """Whether the text may end after `tokens`, given that they are canonical.
+
+        The words before those that can still change are what they are, so these decide.
+        """
+        return self._is_final_end(self._context_end(tokens))
 
     def _context_end(self, tokens: Sequence[int]) -> tuple[int, ...]:
         """The last tokens, from the first word on that can still change."""
@@ -246,13 +250,10 @@ class ByteLevelBPE:
         shape, positions = self._pretokenizer.shapes.context_shape(text.decode("utf-8", "surrogateescape"))
         codes, outcomes = self._cuts.outcomes(shape)
         verdicts = self._verdicts(tokens, outcomes, positions)
-        by_row = self._cuts.groups_after(shape).greatest(verdicts[codes])
-        allowed: BoolArray = by_row == _ALWAYS
-        if (verdicts == _IF_NO_MERGE).any():
-            free = (by_row == _IF_NO_MERGE) & self._pairs.successors(tokens[-1])
-            free[self.vocab.row_of[list(self._whole_ids)]] = False
-            allowed = allowed | free
-        allowed &= self._reachable_rows
+        free = self._pairs.successors(tokens[-1]) if tokens else self._mergeable_rows
+        allowed = self._cuts.groups_after(shape).choose(
+            verdicts[codes], free & self._mergeable_rows, self._reachable_rows
+        )
         for row in self._spelling_whole(tokens):
             allowed[row] = allowed[row] and self.is_final([*tokens, int(self.vocab.order[row])])
         if partial_length(text):
@@ -268,12 +269,14 @@ class ByteLevelBPE:
             return []
         groups = self._cuts.groups_after(shape)
         verdicts = self._verdicts(tokens, [cut for _, cut in recuts], positions)
-        by_group = np.zeros(len(groups.shapes), dtype=np.int8)
-        np.maximum.at(by_group, [group for group, _ in recuts], verdicts)
-        found: list[int] = np.flatnonzero(
-            (groups.greatest(by_group) != _NEVER) & self._reachable_rows
+        matters = np.zeros(len(groups.shapes), dtype=np.int8)
+        matters[
+            [group for (group, _), verdict in zip(recuts, verdicts, strict=True) if verdict != _NEVER]
+        ] = _ALWAYS
+        rows: list[int] = np.flatnonzero(
+            groups.choose(matters, self._reachable_rows, self._reachable_rows)
         ).tolist()
-        return found
+        return rows
 
     def _spelling_whole(self, tokens: tuple[int, ...]) -> list[int]:
         """Rows of the tokens that complete a whole token's bytes with some of the last `tokens`."""

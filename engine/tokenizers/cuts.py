@@ -12,9 +12,10 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from engine.kernels import choose_tokens
 from engine.tokenizers.pretokenize import Pretokenizer
 from engine.tokenizers.utf8 import partial_length
-from engine.vocab import Vocab
+from engine.vocab import BoolArray, Vocab
 
 Cut = tuple[int, ...]
 """Word ends inside a context (shape positions)."""
@@ -34,11 +35,13 @@ class Groups:
         self._group_of_row = groups[first]
         self._other_rows, self._other_groups = np.array(rows, dtype=np.int64)[~first], groups[~first]
 
-    def greatest(self, values: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
-        """(vocab.rows,): for each token the greatest of its groups' `values` (groups,)."""
-        by_row = values[self._group_of_row]
-        np.maximum.at(by_row, self._other_rows, values[self._other_groups])
-        return by_row
+    def choose(self, verdicts: npt.NDArray[np.int8], free: BoolArray, reachable: BoolArray) -> BoolArray:
+        """`choose_tokens` by the `verdicts` (groups,); a token of several groups by the best of them."""
+        chosen = choose_tokens(verdicts, self._group_of_row, free, reachable)
+        rows = self._other_rows
+        others = choose_tokens(verdicts, self._other_groups, free[rows], reachable[rows])
+        chosen[rows[others]] = True
+        return chosen
 
 
 class TokenCuts:

@@ -28,6 +28,7 @@ import regex
 
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.gguf_family import tokenizer_from_metadata
+from engine_kernels import numpy_reference
 
 MOST_FILES = 6
 """Of these the least recently read go when another is written."""
@@ -52,7 +53,8 @@ def fingerprint(metadata: dict[str, Any]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     versions = (sys.version, platform.machine(), np.__version__, regex.__version__)
     digest.update("\0".join(versions).encode())
-    for source in sorted([*Path(__file__).parent.glob("*.py"), Path(__file__).parents[1] / "vocab.py"]):
+    others = (Path(__file__).parents[1] / "vocab.py", Path(numpy_reference.__file__))
+    for source in sorted([*Path(__file__).parent.glob("*.py"), *others]):
         digest.update(source.read_bytes())
     for name in sorted(name for name in metadata if name.startswith("tokenizer.ggml.")):
         digest.update(f"\0{name}\0".encode())

@@ -43,6 +43,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from engine.kernels import Forest, pair_mask
 from engine.vocab import BoolArray, FloatArray, IntArray, Vocab
 
 _SYMBOL_TIME = -1.0
@@ -65,7 +66,6 @@ class PairTable:
         self._derive(symbols, candidates, ranks)
         self._number_forest()
         self.successors = lru_cache(maxsize=512)(self._successors)
-        self.is_canonical = lru_cache(maxsize=1 << 14)(self._is_canonical)
 
     # -- derivations ------------------------------------------------------------------------------
 
@@ -127,10 +127,6 @@ class PairTable:
             active = active[~crossed[active] & ~symbols]
         return crossed
 
-    def _is_canonical(self, left: int, right: int) -> bool:
-        """Whether no merge crosses the boundary of two reachable tokens that stand in one word."""
-        return not self._crossed(np.array([left]), np.array([right]))[0]
-
     # -- successors of one token ------------------------------------------------------------------
 
     def _number_forest(self) -> None:
@@ -152,51 +148,33 @@ class PairTable:
                 start[token] = next_root
                 next_root += weight[token]
             cursor[token] = start[token] + 1
-        self._preorder = np.array(start, dtype=np.int64)
-        self._subtree_end = self._preorder + np.array(weight, dtype=np.int64)
-        self._row_preorder = self._preorder[self._vocab.order]
-        self._children = np.flatnonzero(self._left >= 0)
-        keys = (self._lengths, self._time, self._left)
-        self._children = self._children[np.lexsort([key[self._children] for key in keys])]
-        self._radix = float(self._time.max()) + 2
-        self._child_key = self._left[self._children] * self._radix + self._time[self._children]
-        late = self._children[self._wait_right[self._children] < self._time[self._children]]
-        self._late = {part: late[self._left[late] == part] for part in set(self._left[late].tolist())}
+        preorder = np.array(start, dtype=np.int64)
+        row = np.full(size, -1, dtype=np.int64)
+        row[preorder[self._vocab.order]] = np.arange(self._vocab.rows)
+        children = np.flatnonzero(self._left >= 0)
+        children = children[np.lexsort([key[children] for key in (self._lengths, self._time, self._left)])]
+        radix = float(self._time.max()) + 2
+        has_late_child = np.zeros(size, dtype=np.bool_)
+        has_late_child[self._left[children[self._wait_right[children] < self._time[children]]]] = True
+        self._forest = Forest(
+            right=self._right,
+            time=self._time,
+            rank=self._rank,
+            wait_left=self._wait_left,
+            wait_right=self._wait_right,
+            children=children,
+            child_key=self._left[children] * radix + self._time[children],
+            radix=radix,
+            has_late_child=has_late_child,
+            preorder=preorder,
+            subtree_end=preorder + np.array(weight, dtype=np.int64),
+            row=row,
+        )
 
-    def _children_of(self, parent: IntArray | int, time: FloatArray | float) -> IntArray:
-        """Index in `_children` of each parent's first child with at least the given time."""
-        return np.asarray(np.searchsorted(self._child_key, parent * self._radix + time))
+    def is_canonical(self, left: int, right: int) -> bool:
+        """Whether no merge crosses the boundary of two reachable tokens that stand in one word."""
+        return bool(self.successors(left)[self._vocab.row_of[right]])
 
     def _successors(self, left: int) -> BoolArray:
         """(rows,) in sorted vocabulary order: the reachable tokens that may follow `left` in one word."""
-        boundary = np.zeros(len(self._vocab) + 1, dtype=np.int64)
-        self._forbid(boundary, left, np.inf, np.inf)
-        parent, part = left, int(self._right[left])
-        while part >= 0:
-            self._forbid(boundary, part, float(self._time[parent]), float(self._wait_left[parent]))
-            parent, part = part, int(self._right[part])
-        allowed: BoolArray = (np.cumsum(boundary)[:-1] == 0)[self._row_preorder]
-        return allowed
-
-    def _forbid(self, boundary: IntArray, part: int, time: float, wait: float) -> None:
-        """Adds to the difference array `boundary` what derivations (part, s) forbid whose s is there
-        before `time` and whose rank is less than `wait`."""
-        low, high = int(self._children_of(part, 0)), int(self._children_of(part, self._radix - 1))
-        crossing = self._children[low:high]
-        crossing = crossing[(self._rank[crossing] < wait) & (self._time[self._right[crossing]] < time)]
-        ranks, parts = self._rank[crossing], self._right[crossing]
-        np.add.at(boundary, self._preorder[parts], 1)
-        np.add.at(boundary, self._preorder[parts] + 1, -1)
-        first = self._children_of(parts, np.maximum(ranks, self._time[part]))
-        inside = first < self._children_of(parts, np.full(len(parts), self._radix - 1))
-        np.add.at(boundary, self._preorder[self._children[first[inside]]], 1)
-        np.add.at(boundary, self._subtree_end[parts[inside]], -1)
-        for index in np.flatnonzero(np.isin(parts, list(self._late))) if self._late else ():
-            self._permit_late(boundary, int(parts[index]), ranks[index], float(self._time[part]))
-
-    def _permit_late(self, boundary: IntArray, parent: int, rank: float, time: float) -> None:
-        """Takes back what `_forbid` has added for children of `parent` that come before the rank."""
-        late = self._late[parent]
-        late = late[(self._wait_right[late] < rank) & (self._time[late] >= max(rank, time))]
-        np.add.at(boundary, self._preorder[late], -1)
-        np.add.at(boundary, self._subtree_end[late], 1)
+        return pair_mask(left, self._forest, self._vocab.rows)

@@ -23,7 +23,7 @@ import regex
 
 from engine.errors import InputError
 from engine.tokenizers.base import Encoding
-from engine.tokenizers.bpe import encode_symbols
+from engine.tokenizers.bpe import MergeTable
 from engine.tokenizers.pairs import Merge, PairTable
 from engine.tokenizers.utf8 import partial_length
 from engine.vocab import BoolArray, IntArray, TokenKind, Vocab
@@ -56,8 +56,6 @@ class SentencePieceBPE:
         self._added = {
             vocab.token_bytes[t]: t for t in np.flatnonzero(kinds == TokenKind.USER_DEFINED).tolist()
         }
-        self._rank = _dense_ranks(scores)
-        self._merges = None if merges is None else _ranked(merges)
         self.missing_bytes = frozenset(
             byte for byte in range(256) if byte not in self._bytes and bytes([byte]) not in self._normal
         )
@@ -66,28 +64,24 @@ class SentencePieceBPE:
         self._added_rests = _rests_by_beginning(self._added)
         self._longest_added = max(map(len, self._added), default=0)
         self._encode_word = lru_cache(maxsize=1 << 16)(self._bpe)
-        self._pairs = self._pair_table()
+        symbols = [t for spelled, t in self._normal.items() if len(spelled.decode("utf-8", "replace")) == 1]
+        candidates, ranks = self._candidates(scores, merges)
+        self._merges = MergeTable(candidates, ranks)
+        self._pairs = PairTable(vocab, np.array(symbols), candidates, ranks)
         self._reachable_rows = self._reachable()
         self._successors_of = lru_cache(maxsize=256)(self._successors_after)
 
     # -- derivations ------------------------------------------------------------------------------
 
-    def _lookup(self, left: int, right: int) -> tuple[int, int] | None:
-        if self._merges is not None:
-            return self._merges.get((left, right))
-        if not (self._is_normal[left] and self._is_normal[right]):
-            return None
-        merged = self._normal.get(self.vocab.token_bytes[left] + self.vocab.token_bytes[right])
-        return None if merged is None else (int(self._rank[merged]), merged)
-
-    def _pair_table(self) -> PairTable:
-        symbols = [t for spelled, t in self._normal.items() if len(spelled.decode("utf-8", "replace")) == 1]
-        if self._merges is not None:
-            listed = [(left, right, merged) for (left, right), (_, merged) in self._merges.items()]
-            merges = np.array(listed, dtype=np.int64).reshape(-1, 3)
-            return PairTable(self.vocab, np.array(symbols), merges, np.arange(len(merges)))
-        merges = np.array(list(self._splits()), dtype=np.int64).reshape(-1, 3)
-        return PairTable(self.vocab, np.array(symbols), merges, self._rank[merges[:, 2]])
+    def _candidates(
+        self, scores: Sequence[float], merges: Sequence[Merge] | None
+    ) -> tuple[IntArray, IntArray]:
+        """All merges (n, 3) and their ranks (n,)."""
+        if merges is not None:
+            listed = np.array(merges, dtype=np.int64).reshape(-1, 3)
+            return listed, np.arange(len(listed))
+        splits = np.array(list(self._splits()), dtype=np.int64).reshape(-1, 3)
+        return splits, _dense_ranks(scores)[splits[:, 2]]
 
     def _splits(self) -> Iterator[Merge]:
         """Every split of a token into two tokens is a merge, ranked by the score of the whole."""
@@ -127,6 +121,10 @@ class SentencePieceBPE:
     def is_final(self, tokens: Sequence[int]) -> bool:
         """The same: what follows decides nothing before it."""
         return self.is_canonical(tokens)
+
+    def may_end(self, tokens: Sequence[int]) -> bool:
+        """Always, for the same reason."""
+        return True
 
     def encode_stable(self, text: bytes) -> Encoding:
         """`encode` with the stable part: the words that end before anything that could still grow."""
@@ -174,7 +172,7 @@ class SentencePieceBPE:
 
     def _bpe(self, word: bytes) -> tuple[int, ...]:
         """BPE of one word."""
-        return tuple(encode_symbols(self._start(word), self._lookup))
+        return self._merges.encode(self._start(word))
 
     def _start(self, word: bytes) -> list[int]:
         """The tokens BPE starts from: characters, and the bytes of those that are no tokens."""
@@ -232,14 +230,6 @@ class SentencePieceBPE:
                 yield from self._added_rests.get(text[position + begin :], ())
             if len(text) - position > self._longest_added:
                 return
-
-
-def _ranked(merges: Sequence[Merge]) -> dict[tuple[int, int], tuple[int, int]]:
-    """(left, right) → (rank, merged), in the order of ranks."""
-    ranked: dict[tuple[int, int], tuple[int, int]] = {}
-    for left, right, merged in merges:
-        ranked.setdefault((left, right), (len(ranked), merged))
-    return ranked
 
 
 def _dense_ranks(scores: Sequence[float]) -> IntArray:

@@ -61,11 +61,13 @@ class Facts:
     """Processor features llama.cpp was compiled for."""
     model: ModelFacts | None
     speed: Speed | None
+    native_kernels: bool
+    """Whether the engine's own loops are compiled (`engine/kernels.py`)."""
 
 
 def advise(facts: Facts) -> list[str]:
     """What to change, one sentence each; empty if all is well."""
-    return [*_on_model(facts), *_on_processor(facts), *_on_speed(facts)]
+    return [*_on_model(facts), *_on_processor(facts), *_on_kernels(facts), *_on_speed(facts)]
 
 
 def _on_model(facts: Facts) -> Iterator[str]:
@@ -102,6 +104,14 @@ def _on_processor(facts: Facts) -> Iterator[str]:
         yield (
             f"Only {processor.allowed:g} of {processor.processors} processors may be used here, but the "
             f"engine starts {processor.processors} threads that wait for each other: allow it all of them."
+        )
+
+
+def _on_kernels(facts: Facts) -> Iterator[str]:
+    if not facts.native_kernels:
+        yield (
+            "The engine's own loops run in NumPy, which is slower: unset MIDWORD_KERNELS, or install midword "
+            "again where there is a C++ compiler."
         )
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from engine import __version__
 from engine.backends.base import StopSignal
 from engine.errors import BackendError, MidwordError
+from engine.kernels import NATIVE
 from engine.model import load_model
 from engine.models import gguf, store
 from engine.models.home import tuned_weights
@@ -75,6 +76,7 @@ def examine(model: str | None, *, measure: bool) -> tuple[Facts, MidwordError | 
     facts = Facts(
         midword=__version__, python=platform.python_version(), system=platform.platform(), packages=packages,
         processor=processor, memory=machine.memory(), build=build, model=model_facts, speed=speed,
+        native_kernels=NATIVE is not None,
     )  # fmt: skip
     return facts, problem
 
@@ -157,6 +159,7 @@ def _rows(facts: Facts) -> list[tuple[str, str]]:
         ("optional", installed(machine.OPTIONAL)),
         ("processor", f"{processor.name}, {processor.processors} threads, {' '.join(processor.features)}"),
         ("llama.cpp", f"built for {' '.join(facts.build)}" if facts.build else "cannot be loaded"),
+        ("kernels", "native" if facts.native_kernels else "NumPy"),
         ("memory", f"{memory.available_bytes / 1e9:.1f} of {memory.total_bytes / 1e9:.1f} GB free"),
     ]
     if model:

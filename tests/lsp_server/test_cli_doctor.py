@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import kernels
 from engine.errors import BackendError, DownloadError
 from lsp_server.__main__ import main
 from lsp_server.cli import doctor, machine
@@ -24,6 +25,7 @@ WELL = Facts(
     build=("AVX", "AVX2", "FMA", "OPENMP"),
     model=ModelFacts("toy", "/models/toy.gguf", "q8_0", "q8_0", True, 100_000_000),
     speed=Speed(load_ms=500, prefill_tokens_per_s=400, decode_ms=10, batch8_ms=30),
+    native_kernels=True,
 )
 
 
@@ -58,6 +60,7 @@ def test_all_well_needs_no_advice() -> None:
         (_with_processor(features=("AVX", "AVX2")), "built for FMA, which this processor lacks"),
         (_with_processor(allowed=1.5), "Only 1.5 of 4 processors"),
         (_with_processor(load=3.0), "busy (load 3.0)"),
+        (replace(WELL, native_kernels=False), "run in NumPy"),
         (replace(WELL, speed=Speed(500, 40, 80, 200)), "about 2.7 s here"),
     ],
 )
@@ -83,6 +86,7 @@ def test_json(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads(capsys.readouterr().out)
     assert report["problem"] is None and report["speed"] is None
     assert report["model"]["name"] == "smollm2-135m" and report["model"]["path"] == ""
+    assert report["native_kernels"] == (kernels.NATIVE is not None)
     assert report["packages"]["pygls"] and report["processor"]["processors"] >= 1
     assert "models pull" in report["advice"][0]
 

@@ -1,0 +1,44 @@
+"""The kernels of the engine: native where they were compiled, else their NumPy definitions.
+
+Contracts are in kernels/README.md, shapes and errors in `engine_kernels.numpy_reference`. Nothing else
+knows which ones run. The environment variable MIDWORD_KERNELS=numpy keeps to NumPy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import TypeVar
+
+from engine_kernels import numpy_reference
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def _native() -> ModuleType | None:
+    if os.environ.get("MIDWORD_KERNELS") == "numpy":
+        return None
+    try:
+        return import_module("engine_kernels._native")
+    except ImportError:
+        return None
+
+
+NATIVE = _native()
+"""The compiled module, None where NumPy does its work."""
+
+
+def _fastest(definition: Function) -> Function:
+    fastest: Function = getattr(NATIVE or numpy_reference, definition.__name__)
+    return fastest
+
+
+Forest = numpy_reference.Forest
+choose_tokens = _fastest(numpy_reference.choose_tokens)
+log_softmax = _fastest(numpy_reference.log_softmax)
+merge_symbols = _fastest(numpy_reference.merge_symbols)
+pair_mask = _fastest(numpy_reference.pair_mask)
+sorted_weights = _fastest(numpy_reference.sorted_weights)
+sums_by_byte = _fastest(numpy_reference.sums_by_byte)

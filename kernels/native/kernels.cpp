@@ -1,0 +1,322 @@
+// The native kernels. Contracts: kernels/README.md; definitions: engine_kernels/numpy_reference.py.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <queue>
+#include <stdexcept>
+#include <vector>
+
+// One copy of a loop for processors with AVX2 and FMA, one for all others of the kind; chosen when loaded.
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12
+#define FAST_CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))
+#elif defined(__x86_64__) && defined(__GLIBC__) && (__GNUC__ >= 8 || __clang_major__ >= 14)
+#define FAST_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define FAST_CLONES
+#endif
+#if defined(__GNUC__)
+#define INLINE inline __attribute__((always_inline))
+#else
+#define INLINE inline
+#endif
+
+namespace nb = nanobind;
+
+namespace {
+
+template <typename T> using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <typename T> using In2 = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+void require(bool holds, const char *otherwise) {
+    if (!holds) throw nb::value_error(otherwise);
+}
+
+const uint8_t *flags(const In<bool> &booleans) { return reinterpret_cast<const uint8_t *>(booleans.data()); }
+
+// Hands an array over to Python.
+template <typename T> auto fresh(std::unique_ptr<T[]> values, std::initializer_list<size_t> shape) {
+    T *held = values.release();
+    nb::capsule owner(held, [](void *p) noexcept { delete[] static_cast<T *>(p); });
+    return nb::ndarray<nb::numpy, T>(held, shape, owner);
+}
+
+// -- exponentials ---------------------------------------------------------------------------------
+
+constexpr size_t LANES = 8, BLOCK = 512;
+constexpr double LEAST_LOG = -708.0;
+
+// e^x for x <= 0, to an ulp or two; 0 below LEAST_LOG, NaN for NaN. x = k ln 2 + r, |r| <= ln 2 / 2,
+// e^r by its Taylor polynomial, whose next term is 5e-18.
+INLINE double exp_of(double x) {
+    const double shift = 0x1.8p52;
+    const double shifted = x * 0x1.71547652b82fep0 + shift;
+    const double k = shifted - shift;
+    const double r = (x - k * 0x1.62e42fee00000p-1) - k * 0x1.a39ef35793c76p-33;
+    double p = 1.0 / 6227020800.0;
+    p = p * r + 1.0 / 479001600.0;
+    p = p * r + 1.0 / 39916800.0;
+    p = p * r + 1.0 / 3628800.0;
+    p = p * r + 1.0 / 362880.0;
+    p = p * r + 1.0 / 40320.0;
+    p = p * r + 1.0 / 5040.0;
+    p = p * r + 1.0 / 720.0;
+    p = p * r + 1.0 / 120.0;
+    p = p * r + 1.0 / 24.0;
+    p = p * r + 1.0 / 6.0;
+    p = p * r + 0.5;
+    p = p * r + 1.0;
+    p = p * r + 1.0;
+    uint64_t bits;
+    std::memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits + 1023) << 52;
+    double scale;
+    std::memcpy(&scale, &bits, sizeof scale);
+    return x < LEAST_LOG ? 0.0 : p * scale;
+}
+
+FAST_CLONES float greatest(const float *values, size_t count) {
+    float lanes[2 * LANES];
+    std::fill(lanes, lanes + 2 * LANES, -std::numeric_limits<float>::infinity());
+    size_t i = 0;
+    for (; i + 2 * LANES <= count; i += 2 * LANES)
+        for (size_t lane = 0; lane < 2 * LANES; ++lane)
+            lanes[lane] = values[i + lane] > lanes[lane] ? values[i + lane] : lanes[lane];
+    for (; i < count; ++i) lanes[0] = std::max(lanes[0], values[i]);
+    return *std::max_element(lanes, lanes + 2 * LANES);
+}
+
+INLINE double sum(const double *values, size_t count) {
+    double lanes[LANES] = {};
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        for (size_t lane = 0; lane < LANES; ++lane) lanes[lane] += values[i + lane];
+    for (; i < count; ++i) lanes[0] += values[i];
+    double total = 0;
+    for (double part : lanes) total += part;
+    return total;
+}
+
+FAST_CLONES double sum_of_exp(const float *values, size_t count, double peak) {
+    double block[BLOCK], total = 0;
+    for (size_t start = 0; start < count; start += BLOCK) {
+        const size_t size = std::min(BLOCK, count - start);
+        for (size_t i = 0; i < size; ++i) block[i] = exp_of(values[start + i] - peak);
+        total += sum(block, size);
+    }
+    return total;
+}
+
+FAST_CLONES void subtract(const float *values, size_t count, double peak, double log_total, double *out) {
+    for (size_t i = 0; i < count; ++i) out[i] = (values[i] - peak) - log_total;
+}
+
+auto log_softmax(In2<float> logits) {
+    const size_t rows = logits.shape(0), vocab = logits.shape(1);
+    std::unique_ptr<double[]> out(new double[rows * vocab]);
+    {
+        nb::gil_scoped_release unlocked;
+        for (size_t row = 0; row < rows; ++row) {
+            const float *values = logits.data() + row * vocab;
+            const double peak = greatest(values, vocab);
+            const double total = sum_of_exp(values, vocab, peak);
+            if (!(total > 0)) throw nb::value_error("a row of logits has NaN, +inf or nothing but -inf");
+            subtract(values, vocab, peak, std::log(total), out.get() + row * vocab);
+        }
+    }
+    return fresh(std::move(out), {rows, vocab});
+}
+
+// Returns the sum of what it writes, NaN if any of it is.
+FAST_CLONES double weigh(const double *row, const int64_t *order, const uint8_t *allowed, size_t count, double *out) {
+    double block[BLOCK], total = 0;
+    for (size_t start = 0; start < count; start += BLOCK) {
+        const size_t size = std::min(BLOCK, count - start);
+        for (size_t i = 0; i < size; ++i) block[i] = row[order[start + i]];
+        for (size_t i = 0; i < size; ++i) block[i] = exp_of(block[i]);
+        for (size_t i = 0; i < size; ++i) block[i] = allowed[start + i] * block[i];
+        std::copy(block, block + size, out + start);
+        total += sum(block, size);
+    }
+    return total;
+}
+
+FAST_CLONES bool all_below(const int64_t *places, size_t count, int64_t limit) {
+    int64_t signs = 0; // negative once a place is, or is beyond the limit
+    for (size_t i = 0; i < count; ++i) signs |= places[i] | (limit - 1 - places[i]);
+    return signs >= 0;
+}
+
+auto sorted_weights(In<double> row, In<int64_t> order, In<bool> allowed) {
+    const size_t count = order.size();
+    require(allowed.size() == count, "order and allowed differ in length");
+    require(all_below(order.data(), count, row.size()), "order names a place outside of the row");
+    std::unique_ptr<double[]> out(new double[count]);
+    const double total = weigh(row.data(), order.data(), flags(allowed), count, out.get());
+    require(!std::isnan(total), "a weight is NaN");
+    return fresh(std::move(out), {count});
+}
+
+// -- sums -----------------------------------------------------------------------------------------
+
+FAST_CLONES double sum_of(const double *values, size_t count) { return sum(values, count); }
+
+auto sums_by_byte(In<double> weights, In<uint8_t> bytes) {
+    const size_t count = bytes.size();
+    require(weights.size() == count, "weights and bytes differ in length");
+    std::unique_ptr<double[]> out(new double[256]());
+    for (size_t start = 0; start < count;) {
+        const uint8_t byte = bytes.data()[start];
+        size_t end = start + 1;
+        while (end < count && bytes.data()[end] == byte) ++end;
+        require(end == count || bytes.data()[end] > byte, "the bytes do not ascend");
+        out[byte] = sum_of(weights.data() + start, end - start);
+        start = end;
+    }
+    return fresh(std::move(out), {256});
+}
+
+// -- canonical tokens -----------------------------------------------------------------------------
+
+FAST_CLONES bool choose(const int8_t *verdicts, size_t limit, const int16_t *groups, const uint8_t *free,
+                        const uint8_t *reachable, size_t count, uint8_t *out) {
+    uint16_t last = 0;
+    for (size_t i = 0; i < count; ++i) last = std::max(last, static_cast<uint16_t>(groups[i]));
+    if (count && last >= limit) return false;
+    for (size_t i = 0; i < count; ++i) out[i] = static_cast<uint8_t>(verdicts[groups[i]]);
+    for (size_t i = 0; i < count; ++i) out[i] = ((out[i] >> 1) | (out[i] & free[i])) & reachable[i];
+    return true;
+}
+
+auto choose_tokens(In<int8_t> verdicts, In<int16_t> groups, In<bool> free, In<bool> reachable) {
+    const size_t count = groups.size();
+    for (size_t i = 0; i < verdicts.size(); ++i)
+        require(verdicts.data()[i] >= 0 && verdicts.data()[i] <= 2, "a verdict is not 0, 1 or 2");
+    require(free.size() == count && reachable.size() == count, "groups, free and reachable differ in length");
+    std::unique_ptr<bool[]> out(new bool[count]);
+    uint8_t *chosen = reinterpret_cast<uint8_t *>(out.get());
+    require(choose(verdicts.data(), verdicts.size(), groups.data(), flags(free), flags(reachable), count, chosen),
+            "a group has no verdict");
+    return fresh(std::move(out), {count});
+}
+
+// The fields of engine_kernels.numpy_reference.Forest, in their order.
+struct Forest {
+    In<int64_t> right;
+    In<double> time, rank, wait_left, wait_right;
+    In<int64_t> children;
+    In<double> child_key;
+    double radix;
+    In<bool> has_late_child;
+    In<int64_t> preorder, subtree_end, row;
+};
+
+void forbid(const Forest &f, int64_t part, double time, double wait, bool *allowed) {
+    const double *keys = f.child_key.data(), *keys_end = keys + f.child_key.size();
+    const auto children_of = [&](int64_t parent, double since) {
+        return std::lower_bound(keys, keys_end, static_cast<double>(parent) * f.radix + since) - keys;
+    };
+    const auto mark = [&](int64_t from, int64_t to) {
+        for (int64_t number = from; number < to; ++number)
+            if (f.row.data()[number] >= 0) allowed[f.row.data()[number]] = false;
+    };
+    const int64_t *children = f.children.data();
+    const auto crossing_end = children_of(part, f.radix - 1);
+    for (auto crossing = children_of(part, 0); crossing < crossing_end; ++crossing) {
+        const double rank = f.rank.data()[children[crossing]];
+        const int64_t s = f.right.data()[children[crossing]];
+        if (!(rank < wait && f.time.data()[s] < time)) continue;
+        mark(f.preorder.data()[s], f.preorder.data()[s] + 1);
+        auto child = children_of(s, std::max(rank, f.time.data()[part]));
+        const auto end = children_of(s, f.radix - 1);
+        if (child == end) continue;
+        int64_t from = f.preorder.data()[children[child]];
+        for (; f.has_late_child.data()[s] && child < end; ++child) {
+            const int64_t late = children[child];
+            if (!(f.wait_right.data()[late] < rank)) continue;
+            mark(from, f.preorder.data()[late]);
+            from = f.subtree_end.data()[late];
+        }
+        mark(from, f.subtree_end.data()[s]);
+    }
+}
+
+auto pair_mask(int64_t left, nb::tuple fields, size_t rows) {
+    const auto integers = [&](size_t field) { return nb::cast<In<int64_t>>(fields[field]); };
+    const auto numbers = [&](size_t field) { return nb::cast<In<double>>(fields[field]); };
+    const Forest f{integers(0), numbers(1), numbers(2), numbers(3), numbers(4), integers(5), numbers(6),
+                   nb::cast<double>(fields[7]), nb::cast<In<bool>>(fields[8]), integers(9), integers(10), integers(11)};
+    require(left >= 0 && static_cast<size_t>(left) < f.right.size(), "there is no such left token");
+    std::unique_ptr<bool[]> allowed(new bool[rows]);
+    std::fill(allowed.get(), allowed.get() + rows, true);
+    const double forever = std::numeric_limits<double>::infinity();
+    forbid(f, left, forever, forever, allowed.get());
+    for (int64_t parent = left, part; (part = f.right.data()[parent]) >= 0; parent = part)
+        forbid(f, part, f.time.data()[parent], f.wait_left.data()[parent], allowed.get());
+    return fresh(std::move(allowed), {rows});
+}
+
+// -- byte pair encoding ---------------------------------------------------------------------------
+
+struct Candidate {
+    int32_t rank, place, left, right, merged;
+    bool operator>(const Candidate &other) const {
+        return rank != other.rank ? rank > other.rank : place > other.place;
+    }
+};
+
+auto merge_symbols(In<int32_t> start, In<int64_t> keys, In<int32_t> ranks, In<int32_t> merged) {
+    require(ranks.size() == keys.size() && merged.size() == keys.size(), "keys, ranks and merged differ in length");
+    const int32_t count = static_cast<int32_t>(start.size());
+    std::vector<int32_t> symbols(start.data(), start.data() + count), following(count), preceding(count);
+    std::priority_queue<Candidate, std::vector<Candidate>, std::greater<Candidate>> heap;
+    const auto consider = [&](int32_t place, int32_t next) {
+        const int64_t key = (static_cast<int64_t>(symbols[place]) << 32) + symbols[next];
+        const int64_t *end = keys.data() + keys.size(), *found = std::lower_bound(keys.data(), end, key);
+        if (found == end || *found != key) return;
+        const size_t k = found - keys.data();
+        heap.push({ranks.data()[k], place, symbols[place], symbols[next], merged.data()[k]});
+    };
+    for (int32_t i = 0; i < count; ++i) {
+        preceding[i] = i - 1;
+        following[i] = i + 1 < count ? i + 1 : -1;
+        if (i + 1 < count) consider(i, i + 1);
+    }
+    constexpr int32_t GONE = -1;
+    while (!heap.empty()) {
+        const Candidate best = heap.top();
+        heap.pop();
+        const int32_t place = best.place, next = following[place];
+        if (next < 0 || symbols[place] != best.left || symbols[next] != best.right) continue;
+        symbols[place] = best.merged;
+        symbols[next] = GONE;
+        following[place] = following[next];
+        following[next] = -1;
+        if (following[place] >= 0) preceding[following[place]] = place;
+        if (preceding[place] >= 0) consider(preceding[place], place);
+        if (following[place] >= 0) consider(place, following[place]);
+    }
+    symbols.erase(std::remove(symbols.begin(), symbols.end(), GONE), symbols.end());
+    std::unique_ptr<int32_t[]> out(new int32_t[symbols.size()]);
+    std::copy(symbols.begin(), symbols.end(), out.get());
+    return fresh(std::move(out), {symbols.size()});
+}
+
+} // namespace
+
+NB_MODULE(_native, module) {
+    module.def("log_softmax", &log_softmax, nb::arg("logits"));
+    module.def("sorted_weights", &sorted_weights, nb::arg("row"), nb::arg("order"), nb::arg("allowed"));
+    module.def("sums_by_byte", &sums_by_byte, nb::arg("weights"), nb::arg("bytes_"));
+    module.def("choose_tokens", &choose_tokens, nb::arg("verdicts"), nb::arg("groups"), nb::arg("free"),
+               nb::arg("reachable"));
+    module.def("pair_mask", &pair_mask, nb::arg("left"), nb::arg("forest"), nb::arg("rows"));
+    module.def("merge_symbols", &merge_symbols, nb::arg("symbols"), nb::arg("keys"), nb::arg("ranks"),
+               nb::arg("merged"));
+}

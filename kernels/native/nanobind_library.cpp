@@ -1,0 +1,2 @@
+// nanobind's own sources, compiled into the extension.
+#include "nb_combined.cpp"
