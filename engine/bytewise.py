@@ -12,7 +12,8 @@ byte of a long token, a low token temperature sharpens the token once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -68,8 +69,19 @@ State = TypeVar("State", bound=ByteState)
 
 
 @dataclass(frozen=True, slots=True)
+class Place(Generic[State]):
+    """Where greedy decoding took `symbol`."""
+
+    state: State
+    text: bytes
+    symbol: int
+    logp: float
+    """Natural log-probability of `text`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Turn(Generic[State]):
-    """A place where greedy decoding could have gone another way."""
+    """Where it could have gone another way."""
 
     state: State
     text: bytes
@@ -87,39 +99,40 @@ class ByteDecoder(Generic[State]):
 
     def exact(
         self, state: State, text: bytes = b"", logp: float = 0.0
-    ) -> tuple[Completion, list[Turn[State]]]:
+    ) -> tuple[Completion, list[Place[State]]]:
         """Greedy by exact marginals, from `state` where `text` has been chosen already.
 
-        Returns the completion and the runners-up on the way, for alternatives.
+        Returns the completion and the places on the way, for alternatives.
         """
         so_far = TextSoFar(self.limits, text, logp)
-        turns: list[Turn[State]] = []
+        places: list[Place[State]] = []
         while (reason := so_far.ended) is None:
             state, best = self._likeliest(state, so_far)
             if best is None:
                 reason = "deadline"
                 break
-            known = state.shares.known
-            turns += self._runner_up(state, so_far, best)
-            so_far.logp += float(np.log(known[best])) if known[best] > 0 else 0.0
+            known = float(state.shares.known[best])
+            places.append(Place(state, so_far.text, best, so_far.logp))
+            so_far.logp += math.log(known) if known > 0 else 0.0
             if best == STOP:
                 reason = "end-of-middle"
                 break
             so_far.add(bytes([best]))
             state = state.push(best)
-        return so_far.completion(reason), turns
+        return so_far.completion(reason), places
 
     def alternatives(self, state: State, count: int) -> list[Completion]:
         """The exact completion and up to `count` − 1 others, each from the likeliest turn not taken."""
-        first, turns = self.exact(state)
+        first, places = self.exact(state)
         found = {first.text: first}
+        turns = _runners_up(places) if count > 1 else []
         while turns and len(found) < count:
             turn = max(turns, key=lambda t: t.logp)
             turns.remove(turn)
             text = turn.text + bytes([turn.symbol])
             other, more = self.exact(turn.state.push(turn.symbol), text, turn.logp)
             found.setdefault(other.text, other)
-            turns += more
+            turns += _runners_up(more)
         return list(found.values())
 
     def sample_bytes(self, state: State, byte_temperature: float, seed: int) -> Completion:
@@ -157,10 +170,14 @@ class ByteDecoder(Generic[State]):
             self._on_text(so_far.text)
         return state
 
-    def _runner_up(self, state: State, so_far: TextSoFar, best: int) -> list[Turn[State]]:
-        rest = state.shares.known.copy()
-        rest[[best, STOP]] = 0.0
+
+def _runners_up(places: Sequence[Place[State]]) -> list[Turn[State]]:
+    """The likeliest symbol but the one taken and STOP, at each place that has one."""
+    turns = []
+    for place in places:
+        rest = place.state.shares.known.copy()
+        rest[[place.symbol, STOP]] = 0.0
         second = int(rest.argmax())
-        if rest[second] <= 0:
-            return []
-        return [Turn(state, so_far.text, second, so_far.logp + float(np.log(rest[second])))]
+        if rest[second] > 0:
+            turns.append(Turn(place.state, place.text, second, place.logp + math.log(rest[second])))
+    return turns

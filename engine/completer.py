@@ -213,7 +213,7 @@ def certificate_of(state: CoverState) -> Certificate:
     return Certificate(
         law="canonical",
         contexts=len(state.contexts),
-        covers=len(state.covers()),
+        covers=state.cover_count,
         dropped_bound=state.shares.unknown,
         non_canonical=state.shares.non_canonical,
     )

@@ -14,6 +14,7 @@ the model, and what is pending is scored only when its mass could matter.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,7 +29,7 @@ from engine.kernels import sorted_weights
 from engine.tokenizers.base import Tokenizer
 from engine.tree import TokenPath, common_prefix_length
 from engine.types import ByteDistribution, Cover
-from engine.vocab import FloatArray, IntArray
+from engine.vocab import FloatArray, IntArray, Vocab
 
 STOP = 256
 """Index of "the middle ends here" behind the 256 byte values."""
@@ -57,6 +58,24 @@ class Context:
     def mass(self) -> float:
         """P(covers of this context | context): 1 for the exact cover, whatever follows it."""
         return 1.0 if not self.head else float(self.weights[self.low : self.high].sum())
+
+    def read(self, text: bytes, vocab: Vocab) -> tuple[list[Context], list[Pending]]:
+        """What remains of this context after `text`: a narrower range, if any; tokens that end on the way."""
+        low, high, head, ended = self.low, self.high, self.head, []
+        for length in range(1, len(text) + 1):
+            head += text[length - 1 : length]
+            first, high = vocab.prefix_range(head, low, high)
+            first, low = vocab.exact_range(head, first, high)
+            rest = text[length:]
+            if first < low and (not rest or vocab.may_start(rest)):
+                ended += [self._ended(row, rest, vocab) for row in range(first, low) if self.weights[row] > 0]
+        narrowed = replace(self, head=head, low=low, high=high)
+        return [narrowed] if low < high and narrowed.mass > 0 else [], ended
+
+    def _ended(self, row: int, head: bytes, vocab: Vocab) -> Pending:
+        """The cover whose last token is that of `row`, with `head` read behind it."""
+        log_weight = self.log_weight + math.log(self.weights[row])
+        return Pending((*self.tokens, int(vocab.order[row])), head, log_weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +107,8 @@ class ByteShares:
         best = int(self.known.argmax())
         if self.known[best] == 0:
             return STOP if self.unknown == 0 else None
-        rest = np.delete(self.known, best).max()
-        return best if self.unknown == 0 or self.known[best] >= rest + self.unknown else None
+        second = np.partition(self.known, -2)[-2]
+        return best if self.unknown == 0 or self.known[best] >= second + self.unknown else None
 
 
 class CoverSpace:
@@ -198,36 +217,15 @@ class CoverState:
 
     def push(self, byte: int) -> CoverState:
         """The covers once `byte` has been read. Never asks the model."""
+        text, vocab = bytes([byte]), self.space.tokenizer.vocab
         contexts: list[Context] = []
-        pending = [
-            replace(p, head=p.head + bytes([byte]))
-            for p in self.pending
-            if self._may_start(p.head + bytes([byte]))
-        ]
+        begun = [p for p in self.pending if p.head or vocab.may_start(text)]
+        pending = [Pending(p.tokens, p.head + text, p.log_weight) for p in begun]
         for context in self.contexts:
-            self._narrow(context, byte, contexts, pending)
+            rest, ended = context.read(text, vocab)
+            contexts += rest
+            pending += ended
         return replace(self, contexts=tuple(contexts), pending=tuple(pending))
-
-    def _may_start(self, head: bytes) -> bool:
-        """Whether some token sequence starts with `head` at a token boundary; a cheap necessary test."""
-        vocab = self.space.tokenizer.vocab
-        low, high = vocab.prefix_range(head[:1])
-        return low < high
-
-    def _narrow(self, context: Context, byte: int, contexts: list[Context], pending: list[Pending]) -> None:
-        """Adds what remains of `context` after `byte`: a narrower range, and tokens that end here."""
-        vocab = self.space.tokenizer.vocab
-        head = context.head + bytes([byte])
-        low, high = vocab.prefix_range(head, context.low, context.high)
-        low, ended = vocab.exact_range(head, low, high)
-        for row in range(low, ended):
-            if context.weights[row] > 0:
-                tokens = (*context.tokens, int(vocab.order[row]))
-                log_weight = context.log_weight + float(np.log(context.weights[row]))
-                pending.append(Pending(tokens, b"", log_weight))
-        rest = replace(context, head=head, low=ended, high=high)
-        if ended < high and rest.mass > 0:
-            contexts.append(rest)
 
     # -- scoring ----------------------------------------------------------------------------------
 
@@ -238,12 +236,12 @@ class CoverState:
         """
         found = list(self.contexts)
         for tokens, head in branches:
-            log_weight = self.space._log_weight(self.fixed, tokens)
-            found += self.opened(tokens, log_weight).read(head).contexts
+            context = self.opened(tokens, self.space._log_weight(self.fixed, tokens))
+            found += context.read(head, self.space.tokenizer.vocab)[0]
         return replace(self, contexts=tuple(found))
 
-    def opened(self, tokens: TokenPath, log_weight: float) -> CoverState:
-        """The one context `tokens` before its last token has begun. Asks the model unless the row is cached.
+    def opened(self, tokens: TokenPath, log_weight: float) -> Context:
+        """The context `tokens` before its last token has begun. Asks the model unless the row is cached.
 
         What may follow depends on the tail's tokens from its start: on `settled` too.
         """
@@ -252,8 +250,7 @@ class CoverState:
         weights = sorted_weights(row, vocab.order, space.tokenizer.successors(self.settled + tokens))
         may_end = space.tokenizer.may_end(self.settled + tokens)
         stop_share = float(np.exp(row[space.stop_tokens]).sum()) if may_end else 0.0
-        context = Context(tokens, b"", 0, vocab.rows, log_weight, weights, stop_share)
-        return replace(self, contexts=(context,), pending=())
+        return Context(tokens, b"", 0, vocab.rows, log_weight, weights, stop_share)
 
     def resolve(self, chosen: Sequence[Pending]) -> CoverState:
         """The same covers with the `chosen` pending ones scored, in one evaluation."""
@@ -262,12 +259,13 @@ class CoverState:
             Root(self.fixed + p.tokens, p.head, float(np.exp(min(0.0, p.log_weight - total)))) for p in chosen
         ]
         self.space.scorer.rows([root.path for root in roots], self.space.stop, roots)
-        contexts = self.contexts
-        pending = tuple(p for p in self.pending if p not in chosen)
+        contexts = list(self.contexts)
+        pending = [p for p in self.pending if p not in chosen]
         for p in chosen:
-            branch = self.opened(p.tokens, p.log_weight).read(p.head)
-            contexts, pending = contexts + branch.contexts, pending + branch.pending
-        return replace(self, contexts=contexts, pending=pending)
+            rest, ended = self.opened(p.tokens, p.log_weight).read(p.head, self.space.tokenizer.vocab)
+            contexts += rest
+            pending += ended
+        return replace(self, contexts=tuple(contexts), pending=tuple(pending))
 
     @property
     def worth_scoring(self) -> Sequence[Pending]:
@@ -284,22 +282,28 @@ class CoverState:
     @cached_property
     def shares(self) -> ByteShares:
         """What each next byte, a stop, and everything else hold of P(x)."""
-        logs = [c.log_weight + float(np.log(c.mass)) for c in self.contexts]
+        logs = [c.log_weight + math.log(c.mass) for c in self.contexts]
         logs += [p.log_weight for p in self.pending]
         peak = max(logs, default=0.0)
         vocab, known = self.space.tokenizer.vocab, np.zeros(STOP + 1)
         for context in self.contexts:
-            weight = float(np.exp(context.log_weight - peak))
+            weight = math.exp(context.log_weight - peak)
             known[:STOP] += weight * vocab.next_byte_sums(
                 context.weights, context.low, context.high, len(context.head)
             )
             if not context.head:
                 known[STOP] += weight * context.stop_share
-        total = float(np.exp(np.array(logs) - peak).sum()) or 1.0
-        unknown = sum(float(np.exp(p.log_weight - peak)) for p in self.pending) / total
+        total = sum(math.exp(log - peak) for log in logs) or 1.0
+        unknown = sum(math.exp(p.log_weight - peak) for p in self.pending) / total
         known /= total
         non_canonical = max(0.0, 1.0 - float(known.sum()) - unknown)
-        return ByteShares(known, unknown, non_canonical, peak + float(np.log(total)))
+        return ByteShares(known, unknown, non_canonical, peak + math.log(total))
+
+    @property
+    def cover_count(self) -> int:
+        """Number of `covers`."""
+        begun = [np.count_nonzero(c.weights[c.low : c.high]) if c.head else 1 for c in self.contexts]
+        return int(sum(begun)) + sum(not p.head for p in self.pending)
 
     def covers(self) -> list[Cover]:
         """Every cover with positive mass, likeliest first. Tokens are counted from the fixed ones."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,7 +60,5 @@ def common_prefix_length(paths: Sequence[TokenPath]) -> int:
     if not paths:
         return 0
     low, high = min(paths), max(paths)
-    for index, token in enumerate(low):
-        if index >= len(high) or high[index] != token:
-            return index
-    return len(low)
+    shortest = min(len(low), len(high))
+    return bisect_left(range(shortest), True, key=lambda k: low[: k + 1] != high[: k + 1])

@@ -65,6 +65,8 @@ class Vocab:
         self.lengths: IntArray = np.array([len(b) for b in self.sorted_bytes], dtype=np.int64)
         self.max_token_bytes = int(self.lengths.max())
         self._columns = _byte_columns(self.sorted_bytes)
+        first_bytes = {token[0] for token in self.sorted_bytes}
+        self._has_first = [byte in first_bytes for byte in range(256)]
 
     def __len__(self) -> int:
         return len(self.token_bytes)
@@ -93,6 +95,10 @@ class Vocab:
         successor = _successor(head)
         end = bisect_left(self.sorted_bytes, successor, start, high) if successor else high
         return start, end
+
+    def may_start(self, text: bytes) -> bool:
+        """Whether a token starts with the first byte of `text`: else no token sequence starts with it."""
+        return self._has_first[text[0]]
 
     def exact_range(self, text: bytes, low: int, high: int) -> tuple[int, int]:
         """Rows in [low, high) of the tokens whose bytes equal `text`; these sort first in its range."""

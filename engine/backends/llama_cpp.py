@@ -167,7 +167,7 @@ class LlamaCppBackend(PlannedBackend):
         pointer = self._lib.llama_get_logits_ith(self._context, index)
         logits = np.ctypeslib.as_array(pointer, shape=(1, self.vocab_size))
         try:
-            (row,) = log_softmax(logits)
+            row: FloatArray = log_softmax(logits)[0]
         except ValueError as error:
             raise BackendError(
                 f"the model computed no distribution ({error}); pull it again or take another weight type"

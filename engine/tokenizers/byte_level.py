@@ -30,6 +30,8 @@ from engine.tokenizers.utf8 import partial_length
 from engine.vocab import BoolArray, TokenKind, Vocab
 
 _NEVER, _IF_NO_MERGE, _ALWAYS = 0, 1, 2
+_MASK_BYTES = 32 * 2**20
+"""Memory for the masks of contexts that were asked for last, of either kind."""
 
 
 class ByteLevelBPE:
@@ -66,8 +68,10 @@ class ByteLevelBPE:
         self._mergeable_rows[vocab.row_of[list(self._whole_ids)]] = False
         self._cuts = TokenCuts(vocab, pretokenizer)
         self._continuation_rows = vocab.prefix_range(b"\x80")[0], vocab.prefix_range(b"\xc0")[0]
-        self._final_after = lru_cache(maxsize=256)(self._final_successors)
-        self._successors_of = lru_cache(maxsize=256)(self._successors_after)
+        kept_masks = _MASK_BYTES // vocab.rows
+        self._final_after = lru_cache(maxsize=kept_masks)(self._final_successors)
+        self._successors_of = lru_cache(maxsize=kept_masks)(self._successors_after)
+        self._context_end = lru_cache(maxsize=1024)(self._find_context_end)
         self._is_final_end = lru_cache(maxsize=4096)(self.is_final)
 
     def _whole_tokens(self) -> dict[bytes, int]:
@@ -194,21 +198,22 @@ class ByteLevelBPE:
 
         tokens + [t] is canonical if it is final, or if some token makes it final.
         """
-        return self._successors_of(self._context_end(tokens))
+        return self._successors_of(self._context_end(tuple(tokens)))
 
     def may_end(self, tokens: Sequence[int]) -> bool:
         """Whether the text may end after `tokens`, given that they are canonical.
 
         The words before those that can still change are what they are, so these decide.
         """
-        return self._is_final_end(self._context_end(tokens))
+        return self._is_final_end(self._context_end(tuple(tokens)))
 
-    def _context_end(self, tokens: Sequence[int]) -> tuple[int, ...]:
+    def _find_context_end(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
         """The last tokens, from the first word on that can still change."""
         count = 8
         while True:
-            end = tuple(tokens[-count:])
-            words = self._words(self.vocab.decode(end))
+            end = tokens[-count:]
+            text = self.vocab.decode(end)
+            words = self._words(text[: len(text) - partial_length(text)])
             stable = self._stable_words(words)
             if len(end) == len(tokens) or (stable > 1 and self._may_begin(tokens, len(tokens) - len(end))):
                 return self._from_word(end, words[:stable])

@@ -62,6 +62,7 @@ _DEEPSEEK_V3 = (
 _BASIC_SETS = (r"\p{L}", r"\p{N}", _S, "[ ]", r"[\r\n]")
 _CASED_SETS = (*_BASIC_SETS, _UPPER, _LOWER, "/")
 _LAST_SPACE = rf"{_S}{{2}}\Z"
+_APOSTROPHE, _SPACE = r"'\Z", rf"{_S}\Z"
 _CUT_CONTRACTION = r"'[rvlRVL]\Z"
 _CASE_TURN = rf"[\p{{Lm}}\p{{Lo}}\p{{M}}]{_UPPER}*\Z"
 
@@ -84,6 +85,8 @@ class Expressions:
     """What may follow such a text: one text for each way of cutting it."""
     unstable_words: int = 2
     """How many words at the end of a text a continuation may cut otherwise: a contraction joins two."""
+    joinable: str = ""
+    """Of these, a word that is not the last one can be cut otherwise only if it ends like this."""
     unstable_space: bool = False
     """Whether a continuation may also recut all white space at the end, and the word before it."""
 
@@ -93,10 +96,10 @@ _NO_STAGES = Expressions((), (), contractions=False, counted="", recut=r"(?!)", 
 
 EXPRESSIONS: dict[str, Expressions] = {
     "none": _NO_STAGES,
-    "gpt-2": Expressions((_GPT2,)),
-    "starcoder": Expressions((r"\p{N}", _GPT2)),
-    "qwen2": Expressions((_qwen(r"\p{N}"),)),
-    "llama-3": Expressions((_qwen(r"\p{N}{1,3}"),)),
+    "gpt-2": Expressions((_GPT2,), joinable=_APOSTROPHE),
+    "starcoder": Expressions((r"\p{N}", _GPT2), joinable=_APOSTROPHE),
+    "qwen2": Expressions((_qwen(r"\p{N}"),), joinable=_SPACE),
+    "llama-3": Expressions((_qwen(r"\p{N}{1,3}"),), joinable=_SPACE),
     "falcon": Expressions(
         (rf"{_FALCON_MARKS}+", _GPT2, "[0-9]{3}"),
         (*_BASIC_SETS, _FALCON_MARKS, "[0-9]"),

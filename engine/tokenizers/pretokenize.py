@@ -34,6 +34,7 @@ class Pretokenizer:
         self._recut = regex.compile(expressions.recut)
         self._followers = expressions.followers
         self._unstable_words = expressions.unstable_words
+        self._joinable = regex.compile(expressions.joinable)
         self._unstable_space = expressions.unstable_space
         self._counted = regex.compile(expressions.counted or r"(?!)")
         self.shapes = _shapes(expressions)
@@ -65,6 +66,8 @@ class Pretokenizer:
     def stable_words(self, words: Sequence[str]) -> int:
         """How many of the words at the beginning of a text no continuation can change."""
         stable = max(0, len(words) - self._unstable_words)
+        while stable < len(words) - 1 and not self._joinable.search(words[stable]):
+            stable += 1
         if self._unstable_space:
             size = len("".join(words).rstrip())
             ends = accumulate(map(len, words))
