@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -19,6 +20,7 @@ from engine.errors import BackendError, MidwordError
 from engine.kernels import NATIVE
 from engine.model import load_model
 from engine.models import gguf, store
+from engine.models.hf_folder import check_folder, find_folder, folder_metadata
 from engine.models.home import tuned_weights
 from engine.models.names import file_of, find, is_path
 from engine.models.quantize import llama_cpp
@@ -88,8 +90,17 @@ def _build_features() -> tuple[str, ...]:
     return tuple(name.strip() for name, _, value in pairs if value.strip() not in ("", "0"))
 
 
+def _look_at_folder(folder: Path, weights: str | None) -> ModelFacts:
+    check_folder(folder)
+    tokenizer_from_metadata(folder_metadata(folder))
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return ModelFacts(folder.name, str(folder), weights or "as it suits the device", None, False, size)
+
+
 def _look_at_model(name: str | None) -> ModelFacts:
     """The model that would run, if it is here and whole. Raises ModelError, InputError."""
+    if name is not None and (found := find_folder(name)):
+        return _look_at_folder(*found)
     if name is None or not is_path(name):
         entry, weights = find(name)
         if not file_of(entry, weights).exists():

@@ -14,6 +14,7 @@ from lsp_server.__main__ import main
 from lsp_server.cli import doctor, machine
 from lsp_server.cli.advice import Facts, ModelFacts, Speed, advise
 from lsp_server.cli.machine import Memory, Processor
+from tests.engine.backends.tiny_llama import write_tiny_folder
 
 WELL = Facts(
     midword="1",
@@ -113,6 +114,17 @@ def test_a_llama_cpp_that_does_not_load_is_the_problem(
     captured = capsys.readouterr()
     assert captured.err == "midword: llama-cpp-python cannot be loaded (no libgomp)\n"
     assert json.loads(captured.out)["problem"] == "llama-cpp-python cannot be loaded (no libgomp)"
+
+
+def test_a_folder_of_safetensors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tiny_folder(tmp_path / "mine")
+    assert main(["doctor", "--quick", "--json", "--model", f"{tmp_path / 'mine'}:int8"]) == 0
+    model = json.loads(capsys.readouterr().out)["model"]
+    assert (model["name"], model["weights"], model["registered"]) == ("mine", "int8", False)
+    assert model["size_bytes"] == (tmp_path / "mine/model.safetensors").stat().st_size
+    (tmp_path / "mine/model.safetensors").rename(tmp_path / "mine/model.bin")
+    assert main(["doctor", "--quick", "--model", str(tmp_path / "mine")]) == 2
+    assert "a pickle that could run code" in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_model_is_the_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
