@@ -16,6 +16,7 @@ COMMANDS = {
     "complete": "complete at one cursor of a file",
     "explain": "how a completion comes about: covers, probabilities, the next byte; as a page too",
     "next-bytes": "the exact next-byte distribution after a text",
+    "stats": "what was shown, accepted and kept on this machine; nothing of it leaves it",
     "models": "pull, list, verify, tune and remove models",
     "bench": "measure what a user would see",
     "eval": "measure whether completions are worth accepting: benchmarks, cursors in real code, unit tests",

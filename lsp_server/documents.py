@@ -39,6 +39,15 @@ class Edit:
     end: Position | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What an edit replaced. Places are line and byte column."""
+
+    start: tuple[int, int]
+    old_end: tuple[int, int]
+    new_end: tuple[int, int]
+
+
 @dataclass(slots=True)
 class Document:
     """One open document. Only the session changes it."""
@@ -64,23 +73,25 @@ class Document:
         self.broken = self.edited = None
         self.kind = kind_by_text(self.lines)
 
-    def apply(self, edit: Edit, encoding: Encoding) -> None:
+    def apply(self, edit: Edit, encoding: Encoding) -> Span | None:
         """Apply one edit; positions past the end mean the end, as in other language servers.
 
+        Returns what it replaced, None if that is everything.
         Raises InputError for a lone surrogate, and for any edit but a full one of a broken document.
         """
         if edit.start is None or edit.end is None:
             self.replace(edit.text)
-            return
+            return None
         if self.broken:
             raise InputError(self.broken)
-        ends = sorted((self._locate(edit.start, encoding), self._locate(edit.end, encoding)))
+        ends = sorted((self.locate(edit.start, encoding), self.locate(edit.end, encoding)))
         (first, first_byte), (last, last_byte) = ends
         kept = self.lines[last][last_byte:]
         end = self._splice(first, last, self.lines[first][:first_byte] + self._encode(edit.text) + kept)
         self.edited = end, len(self.lines[end]) - len(kept)
         if self.kind is not None or len(edit.text) >= LARGE_EDIT_CHARS:
             self.kind = kind_by_text(self.lines)
+        return Span(ends[0], ends[1], self.edited)
 
     def place(self, position: Position, encoding: Encoding) -> Place:
         """What the engine is shown around `position`; costs a window, however long the text is.
@@ -91,15 +102,11 @@ class Document:
             raise InputError(self.broken)
         if position.line >= len(self.lines):
             raise InputError(f"line {position.line} of a document of {len(self.lines)} lines (from 0)")
-        return self.place_at(*self._locate(position, encoding))
+        return self.place_at(*self.locate(position, encoding))
 
     def place_at(self, line: int, byte_column: int) -> Place:
         """What the engine is shown around byte `byte_column` of `line`."""
         return place_in(self.uri, self.lines, line, byte_column)
-
-    def clamp(self, position: Position, encoding: Encoding) -> Position:
-        """`position`, moved to the character boundary that `place` takes it for."""
-        return self.position(*self._locate(position, encoding), encoding)
 
     def position(self, line: int, byte_column: int, encoding: Encoding) -> Position:
         """The position of byte `byte_column` of `line`; inside a line end it is that of the line end."""
@@ -115,7 +122,8 @@ class Document:
             )
             raise InputError(self.broken) from None
 
-    def _locate(self, position: Position, encoding: Encoding) -> tuple[int, int]:
+    def locate(self, position: Position, encoding: Encoding) -> tuple[int, int]:
+        """Line and byte column of `position`; what is past the end is the end."""
         if position.line >= len(self.lines):
             return len(self.lines) - 1, len(self.lines[-1])
         content = _content(self.lines[position.line])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import PurePosixPath
 
+from engine.stop import within_lines
 from lsp_server.documents import Position
 from lsp_server.report import Section, page, text_html
 from lsp_server.session import Session, Snapshot
@@ -27,9 +28,8 @@ async def explanation_html(session: Session, uri: str, position: Position) -> st
     request = dataclasses.replace(request, deadline_ms=None)
     answer = await session.engine.ask("explain", dataclasses.asdict(request))
     found = explanation_from_wire(answer)
-    return explanation_page(
-        found, _described(snapshot), place.prefix, place.suffix, _last_request(session, uri)
-    )
+    more = [*_last_request(session, uri), *_shown_before(session, snapshot, found.text)]
+    return explanation_page(found, _described(snapshot), place.prefix, place.suffix, more)
 
 
 def _described(snapshot: Snapshot) -> str:
@@ -44,3 +44,18 @@ def _last_request(session: Session, uri: str) -> list[Section]:
     return [
         Section("The last request here", text_html(f"Nothing was shown: {reason.sentence} ({reason.name})."))
     ]
+
+
+def _shown_before(session: Session, snapshot: Snapshot, explained: bytes) -> list[Section]:
+    """What was shown here, if that is another text: the first answer after a jump is from less context."""
+    known = session.suggestions.known.lookup(snapshot.place)
+    if known is None or not known.texts:
+        return []
+    text = within_lines(known.texts[0], session.settings.max_lines)
+    if text.startswith(explained) or explained.startswith(text):
+        return []
+    sentence = (
+        f"Shown was “{text.decode()}”. The first answer at a new place is given from fewer lines above the "
+        "cursor, so as to be there sooner. Explained here is what all of them lead to."
+    )
+    return [Section("What was shown before", text_html(sentence))]

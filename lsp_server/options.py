@@ -40,6 +40,10 @@ class Settings:
     suffix_scoring: SuffixScoring = "auto"
     """Where completions are chosen by how the text after the cursor follows them: inside lines, or also at
     their ends ("on")."""
+    completion_items: bool = False
+    """Whether the same texts are given as ordinary completion items too; read when the server starts."""
+    statistics: bool = True
+    """Whether shown, accepted and kept texts are counted, on this machine only."""
     report_usage: bool = False
     """Whether the client gets `midword/usage` notifications."""
     report_status: bool = False
@@ -76,6 +80,8 @@ _NAMES = {
     "exclude": "exclude",
     "drafts": "drafts",
     "suffixScoring": "suffix_scoring",
+    "completionItems": "completion_items",
+    "statistics": "statistics",
     "reportUsage": "report_usage",
     "reportStatus": "report_status",
 }

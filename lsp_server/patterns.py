@@ -14,8 +14,6 @@ import warnings
 from collections.abc import Iterable
 from itertools import accumulate
 
-from pathspec import GitIgnoreSpec
-
 from engine.errors import InputError
 
 
@@ -45,6 +43,8 @@ class Patterns:
 
 
 def _compiled(number: int, line: str) -> list[tuple[bool, re.Pattern[str]]]:
+    from pathspec import GitIgnoreSpec  # the start of a server without patterns is faster
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # `[[:alpha:]]` would be taken for something else

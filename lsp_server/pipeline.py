@@ -13,9 +13,12 @@ from lsp_server.asking import plan_ahead, question, warm
 from lsp_server.documents import Position
 from lsp_server.flight import Diverged
 from lsp_server.known_texts import Answer
-from lsp_server.postprocess import shown_text
+from lsp_server.postprocess import rest_of_line, shown_text
 from lsp_server.reasons import ENGINE_DOWN, MOVED_ON, NOT_OPEN, NOTHING_NEW, NOTHING_TO_ADD, Reason
+from lsp_server.replay.cursors import cursor_class
+from lsp_server.scheduler import Channel
 from lsp_server.session import Session, Snapshot
+from lsp_server.statistics import Labels, Shown
 
 LIMIT_MARGIN_MS = 2000
 """How long the engine may be late before its answer is given up. It keeps its own deadline."""
@@ -31,6 +34,8 @@ class Item:
     item_id: str
     text: str
     position: Position
+    line_before: bytes
+    """What stands before the cursor on its line (of a very long line the end)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +52,23 @@ class _Found:
         return self.reason or (NOTHING_NEW if self.answer.texts else NOTHING_TO_ADD)
 
 
-async def complete(session: Session, uri: str, position: Position, *, by_hand: bool = False) -> list[Item]:
+async def complete(
+    session: Session, uri: str, position: Position, *, by_hand: bool = False, channel: Channel = "inline"
+) -> list[Item]:
     """What to show at `position`, best first; empty when there is nothing to say.
 
-    `by_hand`: the user pressed a key for it. Raises InputError for a position outside the document,
-    CancelledError when superseded or cancelled.
+    `by_hand`: the user pressed a key for it. A request supersedes older ones of its own `channel`.
+    Raises InputError for a position outside the document, CancelledError when superseded or cancelled.
     """
     session.attend(uri)
     reason = session.silence(uri, by_hand=by_hand)
     if reason is not None and reason is not NOT_OPEN:
         session.scheduler.cancel(uri)  # it may have been completed a moment ago
+        session.unteach(uri)
         session.on_change()
         return []
     try:
-        with session.scheduler.request(uri):
+        with session.scheduler.request(uri, channel):
             session.on_change()
             snapshot = session.snapshot(uri, position)
             found = await _find(session, snapshot)
@@ -72,7 +80,29 @@ async def complete(session: Session, uri: str, position: Position, *, by_hand: b
     session.last_silence = None if texts else found.why_nothing
     session.note("answer", number=answer.source, source=found.source, shown=bool(texts))
     plan_ahead(session, snapshot, answer, texts[0] if texts else b"")
-    return [Item(session.suggestions.show(), text.decode(), snapshot.position) for text in texts]
+    return _items(session, snapshot, texts)
+
+
+def _items(session: Session, snapshot: Snapshot, texts: list[bytes]) -> list[Item]:
+    shown = [_shown(session, snapshot, text) for text in texts]
+    if shown and not session.client_tells_shown:
+        session.statistics.shown(shown[0])
+    ids = map(session.suggestions.show, shown)
+    line = snapshot.place.line
+    return [Item(i, s.text.decode(), snapshot.position, line) for i, s in zip(ids, shown, strict=True)]
+
+
+def _shown(session: Session, snapshot: Snapshot, text: bytes) -> Shown:
+    place = snapshot.place
+    line = place.line.decode("utf-8", "ignore")
+    rest = rest_of_line(place.suffix).decode("utf-8", "ignore")
+    labels = Labels(
+        session.documents[place.uri].language,
+        session.engine_state.model,
+        cursor_class(line + rest, len(line)),
+    )
+    suggestion = hash((place.uri, place.above, place.line + text, place.suffix))
+    return Shown(place.uri, *snapshot.spot, text, suggestion, labels)
 
 
 def opened(session: Session, uri: str) -> None:
@@ -105,6 +135,7 @@ async def _find(session: Session, snapshot: Snapshot) -> _Found:
         reason = Reason("engine-refused", str(error), is_fault=True)
     else:
         session.latency_ms = round((time.monotonic() - started) * 1000, 1)
+        session.statistics.answered(session.engine_state.model, session.latency_ms)
         return found
     session.report_once(reason.sentence)
     return _Found(NOTHING, "nothing", reason)

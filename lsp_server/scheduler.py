@@ -1,4 +1,4 @@
-"""Latest wins: at most one request per document waits, and at most one flight per document is under way.
+"""Latest wins: at most one request per document and channel waits, and one flight per document is under way.
 
 A newer request ends the older one at once, exactly as `$/cancelRequest` does. The flight it waited for is
 another matter: if the user typed what the engine is saying anyway, the newer request waits for it too.
@@ -16,11 +16,13 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, get_args
 
 from lsp_server.flight import Flight, Work
 from lsp_server.windows import Place
 
+Channel = Literal["inline", "list"]
+"""Ghost text, and completion lists: an editor may ask for both, and wants an answer to both."""
 LINGER_S = 0.005
 """Half a step of the engine: a change that follows a withdrawal at once finds the flight still there."""
 REQUEST_DUE_S = 0.2
@@ -31,7 +33,7 @@ class Scheduler:
     """Owns which requests wait on which document, and which flights are under way."""
 
     def __init__(self) -> None:
-        self._requests: dict[str, asyncio.Task[Any]] = {}
+        self._requests: dict[tuple[str, Channel], asyncio.Task[Any]] = {}
         self._flights: dict[str, Flight] = {}
         self._lingering: dict[str, asyncio.TimerHandle] = {}
         self._numbers = itertools.count(1)
@@ -53,18 +55,19 @@ class Scheduler:
         return next(self._numbers)
 
     @contextmanager
-    def request(self, uri: str) -> Iterator[None]:
+    def request(self, uri: str, channel: Channel) -> Iterator[None]:
         """The current task answers a request on `uri`; the older one, if any, is cancelled."""
-        self._end_request(uri)
+        self._end_request(uri, channel)
         task = asyncio.current_task()
         assert task is not None, "requests are answered in tasks"
-        self._requests[uri] = task
+        self._requests[uri, channel] = task
         try:
             yield
         finally:
-            if self._requests.get(uri) is task:
-                del self._requests[uri]
-                self._linger(uri, LINGER_S)
+            if self._requests.get((uri, channel)) is task:
+                del self._requests[uri, channel]
+                if not any((uri, other) in self._requests for other in get_args(Channel)):
+                    self._linger(uri, LINGER_S)
 
     def flight_to(self, place: Place) -> Flight | None:
         """A flight whose text may go through `place`. One that flew ahead is asked for from here on."""
@@ -106,8 +109,9 @@ class Scheduler:
             self._cancel_flight(uri)
 
     def cancel(self, uri: str) -> None:
-        """End the request and the flight on `uri`."""
-        self._end_request(uri)
+        """End the requests and the flight on `uri`."""
+        for channel in get_args(Channel):
+            self._end_request(uri, channel)
         self._cancel_flight(uri)
         if self.ahead is not None and self.ahead.place.uri == uri:
             self.ahead.cancel()
@@ -121,8 +125,8 @@ class Scheduler:
         self._flights[uri] = flight
         self._stop_lingering(uri)
 
-    def _end_request(self, uri: str) -> None:
-        older = self._requests.pop(uri, None)
+    def _end_request(self, uri: str, channel: Channel) -> None:
+        older = self._requests.pop((uri, channel), None)
         if older is not None and older is not asyncio.current_task():
             older.cancel()
 

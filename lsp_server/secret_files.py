@@ -9,7 +9,10 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-_TEMPLATES = ("*.example", "*.sample", "*.template", "*.dist", "*.example.*", "*.sample.*", "*.template.*")
+_TEMPLATES = (
+    "*.example", "*.sample", "*.template", "*.dist", "*.example.*", "*.sample.*", "*.template.*",
+    "example.env", "sample.env", "template.env",
+)  # fmt: skip
 _NAMES = (
     ".env", ".env.*", "*.env", ".envrc", "*.tfvars", "*.tfvars.json", "*.tfstate", "*.tfstate.backup",
     "*.pem", "*.key", "*.p8", "*.p12", "*.pfx", "*.pkcs12", "*.jks", "*.keystore", "*.ppk", "*.kdbx",

@@ -13,11 +13,14 @@ from pygls.lsp.server import LanguageServer
 
 from engine import __version__
 from engine.errors import InputError, MidwordError
+from lsp_server import feedback
+from lsp_server.completion_items import TRIGGERS, completion_list
 from lsp_server.documents import Edit, Position
 from lsp_server.early import Early
 from lsp_server.explaining import explanation_html
 from lsp_server.pipeline import Item, complete, opened
 from lsp_server.rpc import MidwordProtocol
+from lsp_server.scheduler import Channel
 from lsp_server.session import Session
 from lsp_server.status import DID_CHANGE_STATUS, StatusReporter, status_of
 
@@ -26,6 +29,10 @@ EXPLAIN = "midword.explain"
 RESTART = "midword.restart"
 STATUS = "midword.status"
 USAGE = "midword/usage"
+# Of Copilot's language server. Nothing depends on them.
+DID_SHOW = "textDocument/didShowCompletion"
+DID_PARTLY_ACCEPT = "textDocument/didPartiallyAcceptCompletion"
+DID_FOCUS = "textDocument/didFocus"
 logger = logging.getLogger(__name__)
 
 
@@ -46,10 +53,10 @@ class MidwordServer(LanguageServer):
         """`engine_command` replaces the engine's command line, for tests and development."""
         super().__init__("midword", __version__, protocol_cls=MidwordProtocol)
         self.session = Session(self.tell, self.note_usage, engine_command, early)
-        reporter = StatusReporter(
+        self.reporter = StatusReporter(
             self.session, lambda payload: self.protocol.notify(DID_CHANGE_STATUS, payload)
         )
-        self.session.on_change = reporter.changed
+        self.session.on_change = self.reporter.changed
         self.exited = False
         _register(self)
 
@@ -78,11 +85,15 @@ def initialize(ls: MidwordServer, params: types.InitializeParams) -> None:
     ls.session.root_uri = ls.workspace.root_uri or ""
     ls.session.configure(params.initialization_options)
     _tell_folders(ls)
+    if ls.session.settings.completion_items:
+        options = types.CompletionOptions(trigger_characters=TRIGGERS)
+        ls.feature(types.TEXT_DOCUMENT_COMPLETION, options)(completion)
 
 
 def initialized(ls: MidwordServer, params: types.InitializedParams) -> None:
     """Load the model while the user is still looking for the first key."""
     ls.session.warm_up()
+    ls.reporter.start()
 
 
 def did_change_folders(ls: MidwordServer, params: types.DidChangeWorkspaceFoldersParams) -> None:
@@ -119,19 +130,42 @@ async def inline_completion(
     ls: MidwordServer, params: types.InlineCompletionParams
 ) -> types.InlineCompletionList:
     """Ghost text at the cursor."""
-    position = Position(params.position.line, params.position.character)
-    try:
-        by_hand = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-        items = await complete(ls.session, params.text_document.uri, position, by_hand=by_hand)
-    except InputError as error:
-        raise JsonRpcInvalidParams(str(error)) from None
+    by_hand = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+    items = await _items(ls, params.text_document.uri, params.position, by_hand=by_hand, channel="inline")
     return types.InlineCompletionList([_inline_item(item) for item in items])
+
+
+async def completion(ls: MidwordServer, params: types.CompletionParams) -> types.CompletionList:
+    """The same as ordinary items, for editors without inline completion."""
+    items = await _items(ls, params.text_document.uri, params.position, by_hand=False, channel="list")
+    document = ls.session.documents.get(params.text_document.uri)
+    language = document.language if document else ""
+    return completion_list(items, language, ls.session.encoding, [_accepted_command(item) for item in items])
 
 
 def accepted(ls: MidwordServer, *arguments: Any) -> None:
     """The user took an item; the argument is the id it was shown with."""
     if arguments:
-        ls.session.suggestions.accept(str(arguments[0]))
+        feedback.accepted(ls.session, str(arguments[0]))
+
+
+def did_show(ls: MidwordServer, params: Any) -> None:
+    """The editor shows an item."""
+    feedback.shown_by_client(ls.session, _item_id(params))
+
+
+def did_partly_accept(ls: MidwordServer, params: Any) -> None:
+    """The user took the beginning of an item."""
+    length = getattr(params, "acceptedLength", None)
+    if isinstance(length, int):
+        feedback.partly_accepted(ls.session, _item_id(params), length)
+
+
+def did_focus(ls: MidwordServer, params: Any) -> None:
+    """The user came to a document, or to none."""
+    uri = getattr(getattr(params, "textDocument", None), "uri", None)
+    if isinstance(uri, str):
+        feedback.focused(ls.session, uri)
 
 
 async def explain(ls: MidwordServer, cursor: Cursor) -> dict[str, str]:
@@ -177,6 +211,9 @@ def _register(server: MidwordServer) -> None:
     server.feature(types.TEXT_DOCUMENT_DID_CLOSE)(did_close)
     # Without options pygls advertises nothing.
     server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(inline_completion)
+    server.feature(DID_SHOW)(did_show)
+    server.feature(DID_PARTLY_ACCEPT)(did_partly_accept)
+    server.feature(DID_FOCUS)(did_focus)
     server.feature(types.SHUTDOWN)(shutdown)
     server.feature(types.EXIT)(exit_)
     server.command(ACCEPTED)(accepted)
@@ -190,6 +227,13 @@ def _tell_folders(ls: MidwordServer) -> None:
     ls.session.set_folders(uri for uri in folders if uri)
 
 
+def _item_id(params: Any) -> str:
+    """The id in an item's command; empty if the item is not one of ours."""
+    command = getattr(getattr(params, "item", None), "command", None)
+    arguments = getattr(command, "arguments", None)
+    return str(arguments[0]) if isinstance(arguments, list) and arguments else ""
+
+
 def _edit(change: types.TextDocumentContentChangeEvent) -> Edit:
     if isinstance(change, types.TextDocumentContentChangePartial):
         start, end = change.range.start, change.range.end
@@ -197,7 +241,21 @@ def _edit(change: types.TextDocumentContentChangeEvent) -> Edit:
     return Edit(change.text)
 
 
+async def _items(
+    ls: MidwordServer, uri: str, place: types.Position, *, by_hand: bool, channel: Channel
+) -> list[Item]:
+    position = Position(place.line, place.character)
+    try:
+        return await complete(ls.session, uri, position, by_hand=by_hand, channel=channel)
+    except InputError as error:
+        raise JsonRpcInvalidParams(str(error)) from None
+
+
 def _inline_item(item: Item) -> types.InlineCompletionItem:
     cursor = types.Position(item.position.line, item.position.column)
-    command = types.Command("Accepted a midword completion", ACCEPTED, arguments=[item.item_id])
+    command = _accepted_command(item)
     return types.InlineCompletionItem(item.text, range=types.Range(cursor, cursor), command=command)
+
+
+def _accepted_command(item: Item) -> types.Command:
+    return types.Command("Accepted a midword completion", ACCEPTED, arguments=[item.item_id])

@@ -24,6 +24,7 @@ from lsp_server.power import Power
 from lsp_server.reasons import DISABLED, NOT_OPEN, POWER_SAVING, Reason
 from lsp_server.residence import Residence
 from lsp_server.scheduler import Scheduler
+from lsp_server.statistics import Statistics
 from lsp_server.suggestions import Suggestions
 from lsp_server.teaching import Teaching
 from lsp_server.windows import Place
@@ -46,6 +47,8 @@ class Snapshot:
     version: int
     position: Position
     """The cursor, on a character boundary."""
+    spot: tuple[int, int]
+    """The same as line and byte column."""
     place: Place
 
 
@@ -66,6 +69,8 @@ class Session:
         self.scheduler = Scheduler()
         self.ahead = Ahead(self.scheduler)
         self.suggestions = Suggestions()
+        self.statistics = Statistics(self._lines_of, self.report_once)
+        self.statistics.is_on = self.settings.statistics
         self.residence = Residence()
         self.teaching = Teaching()
         self.pace = Pace()
@@ -80,6 +85,7 @@ class Session:
         self.latency_ms: float | None = None
         """What the engine needed for the last request that waited for it."""
         self.option_problem: str | None = None
+        self.client_tells_shown = False
         self._note = note
         self._engine_command = engine_command
         self._engine = early.engine
@@ -87,6 +93,10 @@ class Session:
         self._reported: set[str] = set()
         if self._engine is not None:
             self._watch(self._engine)
+
+    def _lines_of(self, uri: str) -> Sequence[bytes] | None:
+        document = self.documents.get(uri)
+        return document.lines if document is not None else None
 
     @property
     def engine(self) -> EngineClient:
@@ -124,6 +134,8 @@ class Session:
             self.suggestions.known.forget()
             if self._engine is not None:
                 self.teaching.forget_all(self._engine.learn)
+        if settings.statistics != self.settings.statistics:
+            self.statistics.is_on = settings.statistics
         self.settings = settings
         self._renew_eligibility()
 
@@ -173,7 +185,7 @@ class Session:
         was_broken = document.broken
         for edit in edits:
             try:
-                document.apply(edit, self.encoding)
+                self.statistics.edited(uri, document.apply(edit, self.encoding))
             except InputError as error:
                 if not was_broken:
                     self.report("show", str(error))
@@ -193,11 +205,16 @@ class Session:
         """The editor closed a document: its work is cancelled and its text is forgotten."""
         self.scheduler.cancel(uri)
         self.suggestions.known.forget(uri)
-        if self._engine is not None:
-            self.teaching.forget(self.shown_path(uri), self._engine.learn)
+        self.unteach(uri)
+        self.statistics.closed(uri)
         self.documents.pop(uri, None)
         if self.attended == uri:
             self.attend(None)
+
+    def unteach(self, uri: str) -> None:
+        """The engine forgets what it was taught of a document."""
+        if self._engine is not None:
+            self.teaching.forget(self.shown_path(uri), self._engine.learn)
 
     def attend(self, uri: str | None) -> None:
         """The user looks at this document now."""
@@ -228,8 +245,9 @@ class Session:
             raise InputError("the document is not open")
         document = self.documents[uri]
         place = document.place(position, self.encoding)
-        cursor = document.clamp(position, self.encoding)
-        return Snapshot(uri, self.shown_path(uri), document.version, cursor, place)
+        spot = document.locate(position, self.encoding)
+        cursor = document.position(*spot, self.encoding)
+        return Snapshot(uri, self.shown_path(uri), document.version, cursor, spot, place)
 
     def shown_path(self, uri: str) -> str:
         """The document's path below the workspace, or its name: the rest is nobody's business."""
@@ -243,7 +261,8 @@ class Session:
         if document is None or document.edited is None or place is None:
             return None
         cursor = document.position(*document.edited, self.encoding)
-        return Snapshot(uri, self.shown_path(uri), document.version, cursor, place)
+        path = self.shown_path(uri)
+        return Snapshot(uri, path, document.version, cursor, document.edited, place)
 
     @property
     def should_save_power(self) -> bool:
@@ -267,7 +286,7 @@ class Session:
         for uri in list(self.documents):
             self.close_document(uri)
         self._retire_engine()
-        await asyncio.gather(*self._closing)
+        await asyncio.gather(self.statistics.close(), *self._closing)
 
     def _retire_engine(self) -> None:
         if self._engine is not None:

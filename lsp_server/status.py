@@ -99,10 +99,16 @@ class StatusReporter:
         self._send = send
         self._sent: Status | None = None
         self._is_due = False
+        self._is_started = False
+
+    def start(self) -> None:
+        """The client is ready to hear: before it said so, nothing may be sent."""
+        self._is_started = True
+        self.changed()
 
     def changed(self) -> None:
         """Something may be different: look, and send, in the next turn of the loop."""
-        if self._session.settings.report_status and not self._is_due:
+        if self._is_started and self._session.settings.report_status and not self._is_due:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._report)
 

@@ -39,6 +39,12 @@ def data_dir() -> Path:
     return Path(home).expanduser() if home else Path(platformdirs.user_data_dir("midword"))
 
 
+def state_dir() -> Path:
+    """The folder of counts of what happened here (`midword stats`). It need not exist."""
+    home = os.environ.get("MIDWORD_HOME")
+    return Path(home).expanduser() if home else Path(platformdirs.user_state_dir("midword"))
+
+
 def tuned_weights(name: str) -> str | None:
     """The weight type that `midword models tune` picked here for model `name`, such as `q8_0`."""
     picked = _tuned().get(name)

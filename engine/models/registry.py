@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,12 @@ class Registry:
         near = get_close_matches(name, self.entries, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else "see `midword models list`"
         raise ModelNotFound(f"there is no model named {name!r} and no such file; {hint}")
+
+
+@cache
+def shipped_names() -> frozenset[str]:
+    """The names in midword's own registry, without the user's."""
+    return frozenset(_read(Path(__file__).with_name("registry.toml")).entries)
 
 
 def load() -> Registry:

@@ -28,7 +28,7 @@ class MidwordPeer:
         self.start_ms: dict[str, float] = {}
         self.problems: list[str] = []
         """What the server told the user."""
-        self._options = {**options, "reportUsage": True}
+        self._options = {**options, "reportUsage": True, "statistics": False}
         self._engine_command = engine_command
         self._by_number: dict[int, Cost] = {}
         self._key = 0

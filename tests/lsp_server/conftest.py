@@ -73,6 +73,9 @@ class Client:
         self.notifications: list[dict[str, Any]] = []
         self.strange: list[dict[str, Any]] = []
         self.capabilities: dict[str, Any] = {}
+        self.serving: asyncio.Task[int] | None = None
+        """The server, if it is in this process."""
+        self.has_left = False
 
     def send(self, message: dict[str, Any]) -> None:
         self.send_bytes(json.dumps({"jsonrpc": "2.0", **message}).encode())
@@ -81,6 +84,7 @@ class Client:
         self._write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
 
     def notify(self, method: str, params: Any = None) -> None:
+        self.has_left |= method == "exit"
         self.send({"method": method, "params": params})
 
     def request(self, method: str, params: Any = None) -> tuple[int, asyncio.Future[Any]]:
@@ -133,16 +137,23 @@ class Client:
     # What an editor does.
 
     async def initialize(self, encodings: list[str] | None = None, **options: Any) -> None:
-        """Without work ahead, unless asked for: the tests count what the engine was asked."""
+        """Without work ahead, unless asked for: the tests count what the engine was asked. Nor statistics."""
         general = {"positionEncodings": encodings} if encodings else {}
         params = {
             "processId": None,
             "rootUri": "file:///work",
             "capabilities": {"general": general},
-            "initializationOptions": {"workAhead": False, **options},
+            "initializationOptions": {"workAhead": False, "statistics": False, **options},
         }
         self.capabilities = (await self.call("initialize", params))["capabilities"]
         self.notify("initialized", {})
+
+    async def leave(self) -> None:
+        """Shut the server down and wait for its end."""
+        assert self.serving is not None
+        await self.call("shutdown")
+        self.notify("exit")
+        await asyncio.wait_for(asyncio.shield(self.serving), 10)
 
     def open(self, text: str, uri: str = URI, version: int = 1, language: str = "python") -> None:
         document = {"uri": uri, "languageId": language, "version": version, "text": text}
@@ -174,6 +185,13 @@ class Client:
         """The texts of an answer, or the error's code."""
         try:
             return [item["insertText"] for item in (await asyncio.wait_for(future, 15))["items"]]
+        except LspError as error:
+            return error.code
+
+    async def outcome_of_list(self, future: asyncio.Future[Any]) -> Any:
+        """The labels of a completion list, or the error's code."""
+        try:
+            return [item["label"] for item in (await asyncio.wait_for(future, 15))["items"]]
         except LspError as error:
             return error.code
 
@@ -214,11 +232,11 @@ async def client(engine_log: EngineLog) -> AsyncIterator[Client]:
     to_server, to_client = asyncio.StreamReader(), asyncio.StreamReader()
     client = Client(to_server.feed_data)
     serving = asyncio.create_task(serve(to_server, _Collector(to_client), engine_log.argv))
+    client.serving = serving
     reading = asyncio.create_task(client.read(to_client))
     yield client
-    if not serving.done():
-        await client.call("shutdown")
-        client.notify("exit")
+    if not client.has_left and not serving.done():
+        await client.leave()
     assert await asyncio.wait_for(serving, 10) == 0
     to_client.feed_eof()
     await reading

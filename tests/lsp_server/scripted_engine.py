@@ -146,7 +146,7 @@ def _explanation(params: dict[str, Any]) -> dict[str, Any]:
         "naive_tokens": [b"hel"], "naive_next": [[b"p", 0.5]],
         "chosen": [{"byte": 108, "probability": 1.0, "runner_up": 0, "runner_up_probability": 0.0,
                     "evaluations": 1}],
-        "text": b"lo()",
+        "text": b"lo()", "join": None,
         "certificate": {"law": "canonical", "contexts": 1, "covers": 1, "dropped_bound": 0.0,
                         "non_canonical": 0.0},
     }  # fmt: skip

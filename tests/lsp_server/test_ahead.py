@@ -64,9 +64,9 @@ async def test_typing_another_branch_switches_to_it(client: Any, engine_log: Any
     assert len(engine_log.lines("complete")) == asked
 
 
-@pytest.mark.parametrize("step_ms", [60])
+@pytest.mark.parametrize("step_ms", [150])
 async def test_a_request_comes_before_work_ahead(client: Any, engine_log: Any) -> None:
-    await client.initialize(workAhead=True)
+    await client.initialize(workAhead=True, debounceMs=0)
     client.open("x.hel\ncount(\n")
     assert await client.texts(1, 6) == ["one, two, three)"]
     await engine_log.wait_for("complete", 2)

@@ -15,9 +15,9 @@ SECRETS = """
     .bash_history
 """
 OTHERS = """
-    .env.example .env.sample .env.template .env.dist .env.example.local environment.py env.py secrets.py
-    keys.py monkey.py key.ts secret_santa.py config.json envs/a.py credentials/a.py secrets/a.py pem.py
-    credentials.example.json .envoy.yaml id_rs.py a.key.py
+    example.env .env.example .env.sample .env.template .env.dist .env.example.local environment.py env.py
+    secrets.py keys.py monkey.py key.ts secret_santa.py config.json envs/a.py credentials/a.py secrets/a.py
+    pem.py credentials.example.json .envoy.yaml id_rs.py a.key.py
 """
 
 

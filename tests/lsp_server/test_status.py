@@ -58,6 +58,19 @@ async def test_from_loading_to_ready_to_an_answer(client: Any, wait_until: Any) 
     assert told(client) == [], "what needs no engine is no news"
 
 
+async def test_nothing_is_sent_before_the_client_is_ready(
+    client: Any, engine_log: Any, wait_until: Any
+) -> None:
+    options = {"reportStatus": True, "statistics": False}
+    params = {"processId": None, "rootUri": None, "capabilities": {}, "initializationOptions": options}
+    await client.call("initialize", params)
+    await engine_log.wait_for("info")
+    await client.call("workspace/executeCommand", {"command": "midword.status"})
+    assert client.notifications == []
+    client.notify("initialized", {})
+    await until_told(client, wait_until, message="ready", model="scripted")
+
+
 async def test_an_engine_that_dies_is_an_error_and_then_ready_again(
     client: Any, engine_log: Any, wait_until: Any
 ) -> None:
@@ -163,6 +176,17 @@ async def test_explaining_asks_the_running_engine(client: Any, engine_log: Any) 
     assert await client.texts(2, 7) == []
     there = {"uri": URI, "position": {"line": 2, "character": 7}}
     assert "nothing-to-add" in (await command(client, "midword.explain", there))["html"]
+
+
+async def test_a_page_that_explains_another_text_than_was_shown_says_so(client: Any) -> None:
+    await client.initialize()
+    client.open("x.hel\nself.comp")
+    assert await client.texts(0, 5) == ["lo()"] and await client.texts(1, 9) == ["ute_total(items)"]
+    cursors = [{"uri": URI, "position": {"line": 0, "character": 5}}]
+    cursors.append({"uri": URI, "position": {"line": 1, "character": 9}})
+    same, other = [(await command(client, "midword.explain", cursor))["html"] for cursor in cursors]
+    assert "What was shown before" not in same, "the scripted engine explains lo() everywhere"
+    assert "What was shown before" in other and "ute_total(items)" in other
 
 
 async def test_explaining_where_nothing_is_completed(client: Any, engine_log: Any, new_client: Any) -> None:
