@@ -120,7 +120,7 @@ class SuffixSearch:
             while (best := state.shares.certain_best()) is None and self._may_ask():
                 state = self._ask(state)
             self._branches.append(branch_of(text, state, frozenset() if best is None else frozenset({best})))
-            if whole_length(text) == len(text) and not text.endswith(b"\r"):
+            if whole_length(text, self.limits.begun) == len(text) and not text.endswith(b"\r"):
                 fits = best == (STOP if self.ends_by_stop else self.join[0])
                 self._endings.append(Ending(text, state, self.ends_by_stop, fits))
             if best is None or best == STOP:
@@ -128,7 +128,8 @@ class SuffixSearch:
                 break
             text, state = text + bytes([best]), state.push(best)
         shown = text.removesuffix(b"\n")
-        return Completion(shown[: whole_length(shown)].removesuffix(b"\r"), log_mass(state), reason)
+        shown = shown[: whole_length(shown, self.limits.begun)]
+        return Completion(shown.rstrip(b"\r"), log_mass(state), reason)
 
     # -- endings ----------------------------------------------------------------------------------
 

@@ -8,8 +8,7 @@ from engine.covers import DROPPED_BOUND, STOP, CoverState
 from engine.errors import InputError
 from engine.fim import Prompt
 from engine.types import ByteDistribution, Certificate, Completion, Request, Result
-from tests.engine.toy_models import resolved
-from tests.fuzz.reference import Reference
+from tests.fuzz.reference import Known, Reference
 from tests.fuzz.showing import shown
 
 ROUNDING = 1e-9
@@ -39,21 +38,21 @@ def check_certificate(certificate: Certificate, prompt: Prompt, reference: Refer
     assert abs(truth.non_canonical - certificate.non_canonical) <= certificate.dropped_bound + ROUNDING
 
 
-def check_greedy(request: Request, result: Result, prompt: Prompt, reference: Reference) -> None:
-    """The first completion is the likeliest byte again and again, by a new engine that knows all."""
+def check_greedy(request: Request, result: Result, start: Known) -> None:
+    """The first completion is the likeliest byte again and again, from `start` on."""
     if not result.completions:
         return  # a budget, or an end at once: there was nothing to show
     first = result.completions[0]
-    state, raw, logp = reference.rebuilt(prompt), b"", 0.0
+    state, raw, logp = start, b"", 0.0
     while True:
-        known = state.shares.known
+        known = state.shares()
         best = int(known.argmax()) if known.any() else STOP
         ended = shown(request, raw)[1]
         if ended or best == STOP or len(raw) > len(first.text) + 8:
             break
         logp += float(np.log(known[best]))
         raw += bytes([best])
-        state = resolved(state.push(best))
+        state = state.push(best)
     text, ended = shown(request, raw)[0], ended or ("end-of-middle" if best == STOP else None)
     if request.alternatives > 1 and not text:
         return  # the greedy text is empty, and only alternatives are left
@@ -62,6 +61,13 @@ def check_greedy(request: Request, result: Result, prompt: Prompt, reference: Re
         return
     assert (text, ended) == (first.text, first.stop), (raw, first)
     assert first.logp <= logp + ROUNDING, (raw, first, logp)
+
+
+def check_join(result: Result) -> None:
+    """Best first; each of them was looked at."""
+    logs = [completion.logp for completion in result.completions]
+    assert result.join is not None and logs == sorted(logs, reverse=True)
+    assert result.join.suffix_bytes > 0 and result.join.endings >= len(logs) - 1
 
 
 def check_state(state: CoverState, prompt: Prompt, reference: Reference) -> None:

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from engine.backends.base import StopSignal
 from engine.backends.fake import random_table
-from engine.covers import CoverSpace, CoverState
+from engine.covers import STOP, CoverSpace, CoverState
 from engine.fim import Prompt
+from engine.mixing import Mix
 from engine.model import Model
 from engine.tree import TokenPath
 from engine.vocab import FloatArray
 from tests.engine.toy_models import resolved
 from tests.fuzz.brute import Grammar, Truth, enumerated
 from tests.fuzz.worlds import World
+
+
+@dataclass(frozen=True)
+class Known:
+    """What may come next, with nothing pending: one model's shares, or several models' mixed by hand."""
+
+    states: tuple[CoverState, ...]
+    mix: Mix | None = None
+
+    def push(self, byte: int) -> Known:
+        """Once `byte` has been read."""
+        return replace(self, states=tuple(resolved(state.push(byte)) for state in self.states))
+
+    def shares(self) -> FloatArray:
+        """(257,) by next byte, and stop."""
+        if self.mix is None:
+            return self.states[0].shares.known
+        able = [(w, s) for w, s in zip(self.mix.weights, self.states, strict=True) if s.shares.known.any()]
+        total = sum(weight for weight, _ in able)
+        parts = [(w / total, s.shares.known / s.shares.known.sum()) for w, s in able]
+        if self.mix.rule == "mean":
+            return sum((weight * part for weight, part in parts), start=np.zeros(STOP + 1))
+        raw = np.prod([part**weight for weight, part in parts], axis=0) * np.ones(STOP + 1) * bool(parts)
+        return np.asarray(raw / (raw.sum() or 1.0))
 
 
 @dataclass(frozen=True)

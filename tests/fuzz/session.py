@@ -16,9 +16,12 @@ import numpy as np
 from engine.backends.base import StopSignal
 from engine.completer import Completer
 from engine.covers import STOP, CoverState
+from engine.ensemble import Ensemble
 from engine.errors import Cancelled, InputError
 from engine.fim import Prompt
-from engine.types import Drafts, Method, Request
+from engine.mixing import Mix
+from engine.suffix import SEARCH_ROUNDS
+from engine.types import Drafts, Method, Request, SuffixScoring
 from tests.engine.toy_models import resolved
 from tests.fuzz import texts
 from tests.fuzz.backend import WatchedBackend
@@ -27,10 +30,11 @@ from tests.fuzz.checks import (
     check_certificate,
     check_distribution,
     check_greedy,
+    check_join,
     check_shown,
     check_state,
 )
-from tests.fuzz.reference import Reference
+from tests.fuzz.reference import Known, Reference
 from tests.fuzz.worlds import World, random_world
 
 METHODS: tuple[Method, ...] = ("exact", "bytewise", "hand-over", "best-cover", "heal-one", "naive")
@@ -58,7 +62,7 @@ class Session:
         """`steps` edits, each with a question. Raises AssertionError, or whatever the engine raises."""
         questions: tuple[Callable[[], None], ...] = (
             self.complete, self.complete, self.complete, self.next_bytes, self.walk,
-            self.enumerate, self.all_segmentations, self.interrupt, self.warm,
+            self.enumerate, self.all_segmentations, self.interrupt, self.warm, self.ensemble,
         )  # fmt: skip
         for _ in range(steps):
             self.prefix, self.suffix = texts.edited(self.rng, self.world, self.prefix, self.suffix)
@@ -81,7 +85,12 @@ class Session:
             seed=rng.randrange(9),
             method=method,
             drafts=rng.choice(get_args(Drafts)),
+            suffix_scoring="off" if drawn or method != "exact" else rng.choice(get_args(SuffixScoring)),
         )
+
+    def greedy_request(self) -> Request:
+        """One that is answered with the likeliest bytes."""
+        return replace(self.request(), temperature=0.0, method="exact", suffix_scoring="off")
 
     def complete(self) -> None:
         """A completion: bounded, shown as it may be, and the greedy one is the greedy one."""
@@ -102,8 +111,10 @@ class Session:
         prompt, _ = self.completer.open(request, StopSignal())
         if result.certificate:
             check_certificate(result.certificate, prompt, self.reference)
-        if request.method == "exact" and request.temperature == 0:
-            check_greedy(request, result, prompt, self.reference)
+        if result.join:
+            check_join(result)
+        elif request.method == "exact" and request.temperature == 0:
+            check_greedy(request, result, Known((self.reference.rebuilt(prompt),)))
 
     def next_bytes(self) -> None:
         """The distribution sums to one and is a new engine's, up to its bound."""
@@ -169,7 +180,7 @@ class Session:
 
     def interrupt(self) -> None:
         """Cancelled before some evaluation: raises so, and the next answer is as if nothing had been."""
-        request, stop = replace(self.request(), temperature=0.0, method="exact"), StopSignal()
+        request, stop = self.greedy_request(), StopSignal()
         left = self.rng.randint(0, 6)
 
         def count_down() -> None:
@@ -194,7 +205,24 @@ class Session:
             self.completer.complete(request, StopSignal()),
             self.completer.open(request, StopSignal()),
         )
-        check_greedy(request, result, prompt, self.reference)
+        check_greedy(request, result, Known((self.reference.rebuilt(prompt),)))
+
+    def ensemble(self) -> None:
+        """With another world's model: the likeliest byte of both, mixed by hand."""
+        other = Reference(random_world(self.rng))
+        weights = [self.rng.choice((1.0, 2.0, 0.1)), 1.0]
+        mix = Mix.of(2, self.rng.choice(("mean", "product")), weights)
+        request, second = self.greedy_request(), Completer(other.world.model())
+        try:
+            result = Ensemble((self.completer, second), mix).complete(request, StopSignal())
+            prompts = [completer.open(request, StopSignal())[0] for completer in (self.completer, second)]
+        except InputError as error:
+            assert self.is_refused() or is_refused(other.world), error
+            return
+        for completion in result.completions:
+            check_shown(request, completion)
+        states = [r.rebuilt(p) for r, p in zip((self.reference, other), prompts, strict=True)]
+        check_greedy(request, result, Known(tuple(states), mix))
 
     def warm(self) -> None:
         """After `warm` the cursor costs nothing."""
@@ -219,8 +247,13 @@ class Session:
         return self.rng.randrange(256)
 
     def is_refused(self) -> bool:
-        """Whether the engine may say that it cannot answer: the context is small, or a byte is missing."""
-        return self.world.context_length < 4096 or bool(self.world.tokenizer.missing_bytes)
+        """See `is_refused`."""
+        return is_refused(self.world)
+
+
+def is_refused(world: World) -> bool:
+    """Whether an engine may say that it cannot answer: the context is small, or a byte is missing."""
+    return world.context_length < 4096 or bool(world.tokenizer.missing_bytes)
 
 
 def deadline(rng: random.Random) -> float | None:
@@ -229,5 +262,6 @@ def deadline(rng: random.Random) -> float | None:
 
 
 def most_evaluations(request: Request, world: World) -> int:
-    """Each alternative is bounded by the limits, the prompt by its open part."""
-    return request.alternatives * request.max_tokens + 8
+    """Each alternative is bounded by the limits, the search for a join by its rounds, both of which may ask
+    for more than fits one evaluation; the prompt by its open part."""
+    return 2 * (request.alternatives * request.max_tokens + SEARCH_ROUNDS) + 8

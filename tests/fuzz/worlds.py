@@ -134,14 +134,14 @@ _VARIANTS = ("whole words", "added letters", "missing bytes", "byte fallback", "
 @cache
 def trained_tokenizer(name: str) -> Tokenizer:
     """Bytes and some hundred merges: of one family's expressions, or one of _VARIANTS."""
-    corpus = CODE * 4 + TORTURE * 2 + STDLIB[:4000]
+    corpus = CODE * 4 + TORTURE * 2 + STDLIB[:2500]
     if name.startswith("byte fallback"):
         return _byte_fallback(b" " if "dummy" in name else b"")
     family = {"whole words": "llama-3", "added letters": "deepseek-coder"}.get(name, "gpt-2")
     return trained(
         family if name in _VARIANTS else name,
         corpus,
-        merges=300,
+        merges=140,
         control=CONTROL,
         missing=b"\xf5\x01~" if name == "missing bytes" else b"",
         whole=_WHOLE if name == "whole words" else (),
@@ -151,10 +151,10 @@ def trained_tokenizer(name: str) -> Tokenizer:
 
 def _byte_fallback(text_start: bytes) -> SentencePieceBPE:
     """Pieces of ASCII words with the space before them and a few wide characters; a token for each byte."""
-    ascii_text = bytes(byte for byte in CODE * 4 + STDLIB[:6000] if byte < 0x80)
+    ascii_text = bytes(byte for byte in CODE * 4 + STDLIB[:4000] if byte < 0x80)
     words = Counter(re.findall(rb" *[A-Za-z_]+| *[^A-Za-z_\s]| +|\n +", ascii_text))
     chars = sorted({bytes([byte]) for byte in ascii_text if byte != 0x0A} | {"é".encode(), "你".encode()})
-    merged = [left + right for left, right in train_merges(words, 250) if b"\n" not in left + right]
+    merged = [left + right for left, right in train_merges(words, 140) if b"\n" not in left + right]
     pieces = list(dict.fromkeys([*chars, *merged]))
     added = [b"\n\n", b"\n\n\n", b"\t\t", b"<div>"]
     texts = [*pieces, *(bytes([byte]) for byte in range(256)), *added, *(b"" for _ in CONTROL)]
