@@ -34,6 +34,9 @@ vim.api.nvim_create_autocmd("User", {
     table.insert(_G.statuses, require("midword").status())
   end,
 })
+vim.ui.open = function(path)
+  _G.opened = path
+end
 vim.o.statusline = "%f %=%{v:lua.require'midword'.status()}"
 vim.o.laststatus = 2
 require("midword").setup(options)

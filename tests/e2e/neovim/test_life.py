@@ -89,6 +89,20 @@ def test_a_killed_engine_is_replaced_and_the_user_is_told(
     until(lambda: re.search(r"midword \d+ ms", "\n".join(editor.screen())), lambda: str(editor.screen()))
 
 
+@pytest.mark.model
+def test_restart_and_explain(
+    open_editor: Any, orders: Path, default_model: list[str], attached: Wait
+) -> None:
+    editor = open_editor(orders, cmd=default_model)
+    attached(editor)
+    (first,) = until(editor.engine_pids, lambda: "no engine")
+    editor.type(":Midword restart\r")
+    until(lambda: editor.engine_pids() not in ([], [first]), lambda: str(editor.engine_pids()))
+    editor.type("44G27|:Midword explain\r")
+    page = until(lambda: editor.lua("_G.opened"), editor.messages)
+    assert "orders.py, line 44, column 27" in Path(page).read_text()
+
+
 def test_a_killed_server_is_started_again(
     open_editor: Any, tmp_path: Path, scripted: list[str], attached: Wait
 ) -> None:
@@ -183,8 +197,10 @@ def test_keys_do_what_they_did_while_nothing_is_shown(
     until(lambda: editor.lines() == ["nothing\tx.hel\t"], lambda: str(editor.lines()))
     editor.press("BSpace", "M-c")
     editor.wait_for_ghost(lambda text: text == "lo()")
-    editor.press("Escape")
-    editor.wait_for_ghost(lambda text: text == "")
+    editor.leave_insert_mode()
+    assert editor.ghost() == ""
+    editor.type("A")
+    editor.wait_for_ghost(lambda text: text == "lo()")
 
 
 def test_accepting_tells_the_server(

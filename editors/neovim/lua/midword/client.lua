@@ -27,7 +27,7 @@ local function running(buf)
   end, vim.lsp.get_clients({ bufnr = buf, name = NAME }))
 end
 
---- The client of a buffer, once it has started.
+--- The client of a buffer, once it has answered `initialize`.
 ---@param buf integer
 ---@return vim.lsp.Client?
 function M.of(buf)
@@ -42,11 +42,6 @@ end
 ---@return "off"|"starting"|"attached"
 function M.state_of(buf)
   return M.of(buf) and "attached" or is_starting and "starting" or "off"
-end
-
----@return boolean whether the server has answered `initialize`
-function M.is_ready(client)
-  return client.initialized == true
 end
 
 --- Sends a request. The id is nil if the server has gone.

@@ -143,7 +143,8 @@ local function set_autocommands()
   if config.values.native then
     return
   end
-  on({ "InsertEnter", "TextChangedI", "TextChangedP", "CursorMovedI" }, suggestion.update)
+  on({ "TextChangedI", "TextChangedP", "CursorMovedI" }, suggestion.update)
+  on("InsertEnter", vim.schedule_wrap(suggestion.update)) -- it comes before the mode has changed
   on({ "InsertLeave", "BufLeave", "WinLeave" }, suggestion.dismiss)
 end
 

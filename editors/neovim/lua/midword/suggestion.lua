@@ -149,7 +149,7 @@ end
 local function ask(trigger_kind)
   local place = place_now()
   local client = client_of.of(place.buf)
-  if client == nil or not client_of.is_ready(client) then
+  if client == nil then
     return
   end
   if asked and trigger_kind == AUTOMATIC and vim.deep_equal(asked.place, place) then
