@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from engine.cache import Scorer
 from engine.covers import STOP, CoverState
 from engine.tree import TokenPath
 
@@ -76,13 +75,12 @@ class Ending:
 
     def wanted(self) -> list[TokenPath]:
         """The paths whose rows would bring the bounds closer."""
-        state = self._less_known()
-        return [state.fixed + pending.tokens for pending in state.worth_scoring]
+        return paths_of(self._less_known())
 
-    def asked(self, scorer: Scorer) -> Ending:
-        """The same with closer bounds, as far as rows are at hand."""
+    def asked(self, scored: set[TokenPath]) -> Ending:
+        """The same with closer bounds, as far as that takes rows after `scored` paths only."""
         ending = self
-        while not ending.is_known and all(path in scorer for path in ending.wanted()):
+        while not ending.is_known and scored.issuperset(ending.wanted()):
             state = ending._less_known()
             if state is ending.here:
                 ending = replace(ending, here=state.ask())
@@ -123,6 +121,11 @@ def branch_of(text: bytes, state: CoverState, tried: frozenset[int]) -> Branch:
     left[[byte for byte in tried if byte != STOP]] = -1.0
     best = int(left.argmax())
     return Branch(text, state, tried, best, log_mass(state) + _log(left[best] + shares.unknown))
+
+
+def paths_of(state: CoverState) -> list[TokenPath]:
+    """What `state.ask` scores."""
+    return [state.fixed + pending.tokens for pending in state.worth_scoring]
 
 
 def _log_unknown(state: CoverState) -> float:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine.covers import STOP, CoverSpace, CoverState
-from engine.endings import Branch, Ending, branch_of, log_mass
+from engine.endings import Branch, Ending, branch_of, log_mass, paths_of
 from engine.stop import Limits, whole_length
 from engine.tree import TokenPath
 from engine.types import Completion, Join, StopReason
@@ -69,6 +69,8 @@ class SuffixSearch:
     _branches: list[Branch] = field(default_factory=list)
     _rounds: int = 0
     """Model evaluations that may still be made."""
+    _scored: set[TokenPath] = field(default_factory=set)
+    """Paths whose rows were asked for here; answers may not depend on what else the cache holds."""
 
     def search(self, state: CoverState, count: int) -> tuple[list[Completion], Join]:
         """The `count` best middles, none of them empty; fewer if no others can end before the join.
@@ -76,6 +78,7 @@ class SuffixSearch:
         If the budget was too small to find one: none if nothing may be missing, else the greedy text.
         """
         base = log_mass(state)
+        self._scored.update(state.fixed + context.tokens for context in state.contexts)
         self._rounds = self.limits.max_tokens
         greedy = self._dive(state, b"", -np.inf)
         self._rounds = SEARCH_ROUNDS
@@ -100,6 +103,7 @@ class SuffixSearch:
 
     def _ask(self, state: CoverState) -> CoverState:
         self._rounds -= 1
+        self._scored.update(paths_of(state))
         return state.ask()
 
     # -- dives ------------------------------------------------------------------------------------
@@ -162,10 +166,10 @@ class SuffixSearch:
         self._rounds -= 1
         paths = [path for ending in endings for path in ending.wanted()]
         paths += [path for ending in endings for path in self._spelled(ending)]
-        scorer = self.space.scorer
-        new = [path for path in dict.fromkeys(paths) if path not in scorer]
-        scorer.rows(new[:ROUND_ROWS], self.space.stop)
-        self._replace({ending: ending.asked(scorer) for ending in endings})
+        new = [path for path in dict.fromkeys(paths) if path not in self._scored][:ROUND_ROWS]
+        self.space.scorer.rows(new, self.space.stop)
+        self._scored.update(new)
+        self._replace({ending: ending.asked(self._scored) for ending in endings})
 
     def _spelled(self, ending: Ending) -> list[TokenPath]:
         """The canonical tokens of the text with the join, as far as no cover of the tail disputes them."""

@@ -113,7 +113,7 @@ def test_a_text_behind_the_cursor_is_looked_up() -> None:
         return logs - np.log(np.exp(logs).sum())
 
     model = drafting(model_of(row, order="none"))
-    request = Request(b"x = 1\n    return", behind, drafts="lookup", max_tokens=20)
+    request = Request(b"x = 1\n    return", behind, drafts="lookup", max_tokens=20, suffix_scoring="off")
     (found,) = said(model, [request])
     assert found.completions[0].text == b" width * height"
     assert found.usage.accepted_tokens == found.usage.drafted_tokens == 3

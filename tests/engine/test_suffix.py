@@ -108,6 +108,17 @@ def test_a_budget_bounds_the_questions_and_the_bound_stays_true(model: ToyModel)
         assert max([joined.open_logp or -np.inf, *(c.logp for c in found)]) >= best - JOIN_BOUND
 
 
+def test_what_the_cache_holds_already_changes_no_answer(model: ToyModel) -> None:
+    for tail, join in cases(model):
+        state = model.open(tail)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(suffix, "SEARCH_ROUNDS", 4)
+            first, again = (
+                SuffixSearch(state.space, Limits(6, 9), tail, join, True).search(state, 2) for _ in range(2)
+            )
+        assert again == first
+
+
 def test_a_deadline_ends_the_search_with_what_is_known(model: ToyModel) -> None:
     tail, join = cases(model)[0]
     state = model.open(tail)
