@@ -32,7 +32,7 @@ test-vscode:
 test-neovim:
 	@scripts/setup test
 	@$(BIN)/python scripts/setup_neovim.py
-	$(BIN)/pytest --engine real tests/e2e tests/e2e/neovim -k neovim
+	$(BIN)/pytest --engine real tests/e2e/neovim
 
 # Emacs with eglot and the settings of docs/clients.md; 160 MB of packages, so not part of `make test`.
 test-emacs:

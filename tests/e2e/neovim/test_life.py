@@ -176,6 +176,9 @@ def test_all_folders_share_one_server_and_the_status_is_that_of_the_buffer(
     editor.type("ix.hel")
     until(lambda: editor.lines() == ["x.hel"], lambda: str(editor.lines()))
     assert editor.ghost() == ""
+    editor.leave_insert_mode()
+    editor.type(":buffer 1\r")
+    until(lambda: re.fullmatch(r"midword \d+ ms", editor.status()), editor.status)
     assert len(editor.engine_pids()) == 1 and editor.lua("#vim.lsp.get_clients()") == 1
     methods = [message["method"] for message in editor.lua("_G.sent")]
     assert methods.count("workspace/didChangeWorkspaceFolders") == 1
