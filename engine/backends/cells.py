@@ -26,11 +26,12 @@ class Cells:
 
     def __init__(self, cells: int, sequences: int) -> None:
         self.seen: SeenArray = np.full((sequences, cells), UNSEEN, dtype=np.int32)
+        self._holders: SeenArray = np.zeros(cells, dtype=np.int32)
 
     @property
     def in_use(self) -> int:
         """Cells up to the last one that is held."""
-        held = np.flatnonzero((self.seen != UNSEEN).any(axis=0))
+        held = np.flatnonzero(self._holders)
         return int(held[-1]) + 1 if held.size else 0
 
     def visible_to(self, numbers: Sequence[int] | CellArray, used: int) -> SeenArray:
@@ -40,38 +41,43 @@ class Cells:
         rows[:, :width] = self.seen[numbers, :width]
         return rows
 
-    def free(self, count: int) -> CellArray:
-        """The first `count` free cells, fewer if there are fewer."""
-        return np.flatnonzero((self.seen == UNSEEN).all(axis=0))[:count]
-
     def place(self, tokens: Sequence[BatchToken]) -> CellArray | None:
         """A cell for each token, (tokens,), held by its sequences from now on. None if there is no room."""
-        cells = self.free(len(tokens))
-        if len(cells) < len(tokens):
-            return None
-        for cell, token in zip(cells.tolist(), tokens, strict=True):
-            self.seen[list(token.sequences), cell] = token.position
+        cells = self._free(len(tokens))
+        if cells is not None:
+            for cell, token in zip(cells.tolist(), tokens, strict=True):
+                self.seen[list(token.sequences), cell] = token.position
+                self._holders[cell] = len(token.sequences)
         return cells
+
+    def fill(self, number: int, length: int) -> CellArray | None:
+        """Free cells for an empty sequence of this length, by position. None if there is no room."""
+        cells = self._free(length)
+        if cells is not None:
+            self.seen[number, cells] = np.arange(length)
+            self._holders[cells] = 1
+        return cells
+
+    def _free(self, count: int) -> CellArray | None:
+        """The first `count` free cells, None if there are fewer."""
+        cells = np.flatnonzero(self._holders == 0)[:count]
+        return cells if len(cells) == count else None
 
     def held(self, number: int) -> CellArray:
         """The cells of a sequence, by position."""
         cells = np.flatnonzero(self.seen[number] != UNSEEN)
         return cells[np.argsort(self.seen[number, cells])]
 
-    def fill(self, number: int, length: int) -> CellArray | None:
-        """Free cells for an empty sequence of this length, by position. None if there is no room."""
-        cells = self.free(length)
-        if len(cells) < length:
-            return None
-        self.seen[number, cells] = np.arange(length)
-        return cells
-
     def remove(self, number: int, start: int) -> None:
         """Empties a sequence from position `start` on."""
         row = self.seen[number]
-        row[row >= start] = UNSEEN
+        gone = (row >= start) & (row != UNSEEN)
+        self._holders -= gone
+        row[gone] = UNSEEN
 
     def share(self, source: int, target: int, length: int) -> None:
         """Gives the empty sequence `target` the first `length` cells of `source` too."""
         row = self.seen[source]
-        self.seen[target] = np.where(row < length, row, UNSEEN)
+        shared = row < length
+        self._holders += shared
+        self.seen[target] = np.where(shared, row, UNSEEN)

@@ -31,6 +31,7 @@ def test_paths_hold_their_cells_through_any_changes() -> None:
             del paths[number][start:]
         elif action == "share":
             length = rng.randrange(len(paths[other]) + 1)
+            cells.remove(number, 0)
             cells.share(other, number, length)
             paths[number] = paths[other][:length]
         elif not paths[number] and len(free) >= 3:
@@ -47,7 +48,9 @@ def test_a_token_of_several_paths_has_one_cell() -> None:
     assert placed is not None and placed.tolist() == [0, 1]
     assert [cells.held(k).tolist() for k in range(3)] == [[0], [], [0, 1]]
     cells.remove(0, 0)
-    assert cells.held(2).tolist() == [0, 1] and cells.free(9).tolist() == [2, 3, 4, 5, 6, 7]
+    assert cells.held(2).tolist() == [0, 1]
+    filled = cells.fill(1, 6)
+    assert filled is not None and filled.tolist() == [2, 3, 4, 5, 6, 7], "both cells are still held"
 
 
 def test_a_full_cache_places_nothing() -> None:
