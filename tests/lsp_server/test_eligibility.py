@@ -219,3 +219,17 @@ def test_the_command_line_says_why(command: str, tmp_path: Path, capsys: pytest.
     assert "(secret-file)" in said and "--any-file" in said and said.count("\n") == 1
     assert main([command, str(secret), *cursor, "--any-file", "--model", str(tmp_path / "no.gguf")]) == 2
     assert "no.gguf" in capsys.readouterr().err
+
+
+async def test_what_the_engine_was_taught_of_a_document_is_forgotten_when_it_is_kept_out(
+    client: Any, engine_log: Any, wait_until: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lsp_server.eligibility.FRESH_S", 0.0)
+    await client.initialize(workAhead=True)
+    uri = (tmp_path / "a.py").as_uri()
+    client.open("x.hel\n", uri)
+    assert await client.texts(0, 5, uri) == ["lo()"]
+    await wait_until(lambda: engine_log.lines("learn") == ["learn 6 bytes"], "it is taught")
+    (tmp_path / ".midwordignore").write_text("a.py\n")
+    assert await client.texts(0, 5, uri) == []
+    await wait_until(lambda: engine_log.lines("learn")[-1] == "learn 0 bytes", "it is forgotten")
