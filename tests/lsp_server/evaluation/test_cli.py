@@ -1,0 +1,66 @@
+"""`midword eval` from end to end: a tiny model with FIM sentinels on llama.cpp, in all layouts."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lsp_server.__main__ import main
+from tests.engine.backends.tiny_llama import CONTEXT, write_tiny_llama
+
+PROBLEM = {
+    "task_id": "mine/0",
+    "entry_point": "area",
+    "prompt": "def area(width, height):\n    return wid",
+    "canonical_solution": "th * height",
+    "suffix": "\n",
+    "test": "def check(f):\n    assert f(2, 3) == 6\n",
+}
+WAYS = {
+    f"{method}, {layout}" for layout in ("psm", "spm", "prefix") for method in ("naive", "heal-one", "exact")
+}
+WAYS |= {"exact, prefix+suffix", "exact, psm+suffix"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("eval")
+    write_tiny_llama(made / "tiny.gguf")
+    with gzip.open(made / "single_line.jsonl.gz", "wt") as file:
+        for number in range(2):
+            file.write(json.dumps(PROBLEM | {"task_id": f"mine/{number}"}) + "\n")
+    return made
+
+
+def run_eval(folder: Path, items: int, capsys: pytest.CaptureFixture[str], *more: str) -> Any:
+    arguments = ["eval", "single-line", "--items", str(items), "--max-tokens", "4", "--context", str(CONTEXT)]
+    arguments += ["--data", str(folder), "--model", str(folder / "tiny.gguf"), "--out", str(folder / "out")]
+    assert main([*arguments, *more]) == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_all_ways_in_one_run_and_more_items_later(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = folder / "out" / "state.jsonl"
+    assert set(run_eval(folder, 1, capsys)["all"]) == WAYS
+    first = state.read_bytes()
+    assert first.count(b"\n") == 1 + len(WAYS)
+    run_eval(folder, 1, capsys)
+    assert state.read_bytes() == first
+    run_eval(folder, 2, capsys)
+    assert state.read_bytes().startswith(first) and state.read_bytes().count(b"\n") == 1 + 2 * len(WAYS)
+    report = json.loads((folder / "out" / "report.json").read_text())
+    assert {way: m["passed"]["count"] for way, m in report["all"].items()} == dict.fromkeys(WAYS, 2)
+    page = (folder / "out" / "report.html").read_text()
+    assert page.count('class="example"') == 2 and "spm" in page
+
+
+def test_what_cannot_be_done_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--model", str(folder / "tiny.gguf"), "--out", str(folder / "out")]
+    assert main(["eval", "random-span", "--data", str(folder), *arguments]) == 2
+    assert "expected the benchmark's file of that name" in capsys.readouterr().err
+    assert main(["eval", "single-line", "--data", str(folder), "--seed", "5", *arguments]) == 2
+    assert "of a run with other settings" in capsys.readouterr().err
