@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -226,6 +228,16 @@ def test_accepting_tells_the_server(
     assert shown[0] == "'😀 crème'"
     commands = [m["params"]["command"] for m in sent if m["method"] == "workspace/executeCommand"]
     assert commands == ["midword.accepted"]
+    until(lambda: statistics(editor)["accepted"] == 1, lambda: str(statistics(editor)))
+
+
+def statistics(editor: Neovim) -> dict[str, Any]:
+    """What `midword stats` says of this editor."""
+    stats = [sys.executable, "-P", "-m", "lsp_server", "stats", "--json"]
+    environment = {**os.environ, "XDG_STATE_HOME": str(editor.folder / "state")}
+    run = subprocess.run(stats, env=environment, capture_output=True, text=True, check=True)
+    counts: dict[str, Any] = json.loads(run.stdout)["all"]
+    return counts
 
 
 def test_a_missing_program_is_one_sentence_and_checkhealth_says_more(
