@@ -1,4 +1,4 @@
-/** The private virtual environment: one folder per wheel, so that an update that fails leaves the old one. */
+/** The private virtual environment: one folder per source archive, so that an update that fails leaves the old one. */
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import * as path from "node:path";
@@ -12,29 +12,29 @@ const PREFIX = "server-";
 /** Written last: an environment without it was never finished. */
 const COMPLETE = "midword-complete";
 
-/** The wheel that was packaged with the extension, undefined if it was packaged without one. */
-export function bundledWheel(extensionFolder: string): string | undefined {
+/** The archive that was packaged with the extension, undefined if it was packaged without one. */
+export function bundledArchive(extensionFolder: string): string | undefined {
   const folder = path.join(extensionFolder, "server");
   const names = existsSync(folder) ? readdirSync(folder) : [];
-  const wheel = names.find((name) => name.endsWith(".whl"));
-  return wheel === undefined ? undefined : path.join(folder, wheel);
+  const archive = names.find((name) => name.endsWith(".tar.gz"));
+  return archive === undefined ? undefined : path.join(folder, archive);
 }
 
-/** The folder for `wheel` below `storage`, whether it is there or not. */
-export function venvFolder(storage: string, wheel: string): string {
-  const hash = createHash("sha256").update(readFileSync(wheel)).digest("hex");
+/** The folder for `archive` below `storage`, whether it is there or not. */
+export function venvFolder(storage: string, archive: string): string {
+  const hash = createHash("sha256").update(readFileSync(archive)).digest("hex");
   return path.join(storage, PREFIX + hash.slice(0, 16));
 }
 
 export interface OwnVenv {
   /** Undefined if none has been finished. */
   readonly folder: string | undefined;
-  /** Made from another wheel than the one that came with this extension. */
+  /** Made from another archive than the one that came with this extension. */
   readonly outdated: boolean;
 }
 
-export function ownVenv(storage: string, wheel: string | undefined): OwnVenv {
-  const wanted = wheel === undefined ? undefined : venvFolder(storage, wheel);
+export function ownVenv(storage: string, archive: string | undefined): OwnVenv {
+  const wanted = archive === undefined ? undefined : venvFolder(storage, archive);
   const complete = folders(storage).filter((folder) => existsSync(path.join(folder, COMPLETE)));
   if (wanted !== undefined && complete.includes(wanted)) {
     return { folder: wanted, outdated: false };
@@ -76,17 +76,17 @@ export async function findPython(
 }
 
 /**
- * Makes the environment for `wheel` and returns its folder; `report` hears of each step and of each line.
+ * Makes the environment for `archive` and returns its folder; `report` hears of each step and of each line.
  * Rejects with ProgramError; then nothing of the new environment is left.
  */
 export async function install(
   storage: string,
-  wheel: string,
+  archive: string,
   python: string,
   report: (step: string, line: string) => void,
   signal: AbortSignal,
 ): Promise<string> {
-  const folder = venvFolder(storage, wheel);
+  const folder = venvFolder(storage, archive);
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(storage, { recursive: true });
   try {
@@ -97,7 +97,7 @@ export async function install(
       step = pipStep(line) ?? step;
       report(step, line);
     };
-    const argv = ["-I", "-m", "pip", "install", "-v", "--no-input", "--progress-bar", "off", wheel];
+    const argv = ["-I", "-m", "pip", "install", "-v", "--no-input", "--progress-bar", "off", archive];
     await run(venvPaths(folder, process.platform).python, argv, { signal, onLine });
     writeFileSync(path.join(folder, COMPLETE), "");
     return folder;

@@ -10,11 +10,15 @@ const DECLINED = "midword.installDeclined";
 /** Once: asks whether to install a server that is missing, or to update one that is older than the extension. */
 export async function offerInstallation(server: Server, context: ExtensionContext): Promise<void> {
   const plan = server.plan();
-  const own = ownVenv(server.storage, server.wheel);
+  const own = ownVenv(server.storage, server.archive);
   const missing = plan.kind === "missing" && plan.installable;
   const outdated = plan.kind === "found" && plan.source === "private" && own.outdated;
   const version = String(context.extension.packageJSON.version);
-  if (server.wheel === undefined || !(missing || outdated) || context.globalState.get(DECLINED) === version) {
+  if (
+    server.archive === undefined ||
+    !(missing || outdated) ||
+    context.globalState.get(DECLINED) === version
+  ) {
     return;
   }
   const question = missing
@@ -30,8 +34,8 @@ export async function offerInstallation(server: Server, context: ExtensionContex
 
 /** Rejects with ProgramError. */
 export async function installServer(server: Server, log: LogOutputChannel): Promise<void> {
-  const { wheel, storage, places } = server;
-  if (wheel === undefined) {
+  const { archive, storage, places } = server;
+  if (archive === undefined) {
     throw new ProgramError("This build of the extension has no server in it; set midword.serverPath.");
   }
   const python = await findPython(stringSetting("pythonPath"), places);
@@ -42,7 +46,7 @@ export async function installServer(server: Server, log: LogOutputChannel): Prom
     token.onCancellationRequested(() => stop.abort());
     let shown = "";
     const report = (step: string, line: string) => {
-      log.debug(line);
+      log.info(line);
       if (step !== shown) {
         shown = step;
         progress.report({ message: step });
@@ -50,7 +54,7 @@ export async function installServer(server: Server, log: LogOutputChannel): Prom
       }
     };
     try {
-      removeOthers(storage, await install(storage, wheel, python, report, stop.signal));
+      removeOthers(storage, await install(storage, archive, python, report, stop.signal));
     } finally {
       await server.restart(true);
     }

@@ -80,10 +80,8 @@ function detailOf(model: Model, memoryBytes: number): string {
     "too large": `too large: about ${need}, this machine has ${have}`,
   }[fitOf(model.sizeBytes, memoryBytes)];
   const here = model.pulled.length > 0 ? "on this machine" : "to be downloaded";
-  const middle = model.fillsMiddle
-    ? "looks at the text behind the cursor"
-    : "looks at the text before the cursor";
-  return [here, fit, middle].join(" · ");
+  const middle = model.fillsMiddle ? ["uses the text behind the cursor"] : [];
+  return [here, fit, ...middle].join(" · ");
 }
 
 export function bytes(count: number): string {

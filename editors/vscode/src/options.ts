@@ -3,10 +3,13 @@
 /** Reads one setting below `midword.`, for a language if one is given. */
 export interface Reader {
   get(name: string, language?: string): unknown;
+  /** The value that is in force if nobody sets one. */
+  defaultOf(name: string): unknown;
   /** The languages that have a value of their own. */
   overriding(name: string): readonly string[];
 }
 
+/** Sent if they are not the default, which the server has too: an older server need not know them all. */
 const SENT_AS_THEY_ARE = [
   "exclude",
   "model",
@@ -26,7 +29,11 @@ export function serverOptions(reader: Reader): Record<string, unknown> {
   return {
     enabled: Object.values(languages).includes(true),
     languages,
-    ...Object.fromEntries(SENT_AS_THEY_ARE.map((name) => [name, reader.get(name)])),
+    ...Object.fromEntries(
+      SENT_AS_THEY_ARE.map((name) => [name, reader.get(name)] as const).filter(
+        ([name, value]) => JSON.stringify(value) !== JSON.stringify(reader.defaultOf(name)),
+      ),
+    ),
     reportUsage: reader.get("logUsage") === true,
     reportStatus: true,
   };

@@ -14,8 +14,8 @@ export interface RunOptions {
 export class ProgramError extends Error {}
 
 /**
- * What the program wrote to stdout. Rejects with ProgramError, whose message is the last line of stderr.
- * Its folder is the home folder: the opened one must not decide what is run.
+ * What the program wrote to stdout. Rejects with ProgramError, whose message is the last line of stderr that
+ * names an error, otherwise the last line. Its folder is the home folder: the opened one must not decide what is run.
  */
 export function run(command: string, argv: readonly string[], options: RunOptions = {}): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -34,12 +34,14 @@ export function run(command: string, argv: readonly string[], options: RunOption
     options.signal?.addEventListener("abort", () => end(child), { once: true });
     const output: string[] = [];
     let lastWords = "";
+    let lastError = "";
     createInterface(child.stdout).on("line", (line) => {
       output.push(line);
       options.onLine?.(line);
     });
     createInterface(child.stderr).on("line", (line) => {
       lastWords = line.trim() || lastWords;
+      lastError = /\berror: /i.test(line) ? line.trim() : lastError;
       options.onLine?.(line);
     });
     child.on("error", (error) => reject(new ProgramError(`${command} cannot be run: ${error.message}`)));
@@ -49,7 +51,7 @@ export function run(command: string, argv: readonly string[], options: RunOption
       } else if (code === 0) {
         resolve(output.join("\n"));
       } else {
-        reject(new ProgramError(lastWords || `${command} ended with code ${code}`));
+        reject(new ProgramError(lastError || lastWords || `${command} ended with code ${code}`));
       }
     });
   });

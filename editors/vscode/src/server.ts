@@ -20,7 +20,7 @@ import {
 } from "vscode-languageclient/node";
 import { type Found, findServer, type Missing, type Places } from "./discovery";
 import type { FileSwitches } from "./fileSwitches";
-import { bundledWheel, ownVenv } from "./install";
+import { bundledArchive, ownVenv } from "./install";
 import { ProgramError } from "./processes";
 import { Restarts } from "./restarts";
 import { offSwitch, optionsForServer, stringSetting } from "./settings";
@@ -59,8 +59,8 @@ export class Server implements Disposable {
     return this.context.globalStorageUri.fsPath;
   }
 
-  get wheel(): string | undefined {
-    return bundledWheel(this.context.extensionPath);
+  get archive(): string | undefined {
+    return bundledArchive(this.context.extensionPath);
   }
 
   get places(): Places {
@@ -69,7 +69,7 @@ export class Server implements Disposable {
       searchPath: process.env.PATH ?? "",
       home: homedir(),
       platform: process.platform,
-      privateVenv: ownVenv(this.storage, this.wheel).folder,
+      privateVenv: ownVenv(this.storage, this.archive).folder,
       isExecutable,
     };
   }

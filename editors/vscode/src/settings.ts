@@ -5,6 +5,7 @@ import { languageSwitches, type Reader, serverOptions, switchedOff } from "./opt
 const reader: Reader = {
   get: (name, language) =>
     workspace.getConfiguration("midword", language === undefined ? null : { languageId: language }).get(name),
+  defaultOf: (name) => workspace.getConfiguration("midword").inspect(name)?.defaultValue,
   overriding: (name) => workspace.getConfiguration("midword").inspect(name)?.languageIds ?? [],
 };
 

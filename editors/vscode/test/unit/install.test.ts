@@ -3,15 +3,15 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { test } from "node:test";
-import { bundledWheel, findPython, install, ownVenv, removeOthers, venvFolder } from "../../src/install";
+import { bundledArchive, findPython, install, ownVenv, removeOthers, venvFolder } from "../../src/install";
 import { ProgramError, run } from "../../src/processes";
 
-function storage(): { folder: string; wheel: string } {
+function storage(): { folder: string; archive: string } {
   const folder = mkdtempSync(path.join(tmpdir(), "midword-test-"));
   mkdirSync(path.join(folder, "server"));
-  const wheel = path.join(folder, "server", "midword-0.0.0-py3-none-any.whl");
-  writeFileSync(wheel, "first");
-  return { folder, wheel };
+  const archive = path.join(folder, "server", "midword-0.0.0.tar.gz");
+  writeFileSync(archive, "first");
+  return { folder, archive };
 }
 
 /** A Python whose venv and pip do what the test wants to see. */
@@ -26,40 +26,46 @@ esac`;
   return file;
 }
 
-test("an environment is current for the wheel it was made from, and outdated for the next one", async () => {
-  const { folder, wheel } = storage();
-  assert.equal(bundledWheel(folder), wheel);
-  assert.deepEqual(ownVenv(folder, wheel), { folder: undefined, outdated: false });
+test("an environment is current for the archive it was made from, and outdated for the next one", async () => {
+  const { folder, archive } = storage();
+  assert.equal(bundledArchive(folder), archive);
+  assert.deepEqual(ownVenv(folder, archive), { folder: undefined, outdated: false });
   const steps: string[] = [];
   const python = fakePython(folder, 'echo "Collecting numpy"; echo "[3/9] Building CXX"');
-  const made = await install(folder, wheel, python, (step) => steps.push(step), new AbortController().signal);
-  assert.deepEqual(ownVenv(folder, wheel), { folder: made, outdated: false });
+  const made = await install(
+    folder,
+    archive,
+    python,
+    (step) => steps.push(step),
+    new AbortController().signal,
+  );
+  assert.deepEqual(ownVenv(folder, archive), { folder: made, outdated: false });
   assert.ok(steps.includes("compiling llama.cpp, 3 of 9 files"));
-  writeFileSync(wheel, "second");
-  assert.deepEqual(ownVenv(folder, wheel), { folder: made, outdated: true });
+  writeFileSync(archive, "second");
+  assert.deepEqual(ownVenv(folder, archive), { folder: made, outdated: true });
 });
 
 test("an update that fails leaves the environment that works, and nothing of its own", async () => {
-  const { folder, wheel } = storage();
+  const { folder, archive } = storage();
   const signal = new AbortController().signal;
-  const old = await install(folder, wheel, fakePython(folder, "true"), () => {}, signal);
-  writeFileSync(wheel, "second");
+  const old = await install(folder, archive, fakePython(folder, "true"), () => {}, signal);
+  writeFileSync(archive, "second");
   const failing = fakePython(folder, 'echo "error: no compiler" >&2; exit 1');
   await assert.rejects(
-    install(folder, wheel, failing, () => {}, signal),
+    install(folder, archive, failing, () => {}, signal),
     (error) => error instanceof ProgramError && error.message === "error: no compiler",
   );
-  assert.deepEqual(ownVenv(folder, wheel), { folder: old, outdated: true });
-  assert.ok(!existsSync(venvFolder(folder, wheel)));
+  assert.deepEqual(ownVenv(folder, archive), { folder: old, outdated: true });
+  assert.ok(!existsSync(venvFolder(folder, archive)));
 });
 
 test("an unfinished environment does not count; others are removed after an update", async () => {
-  const { folder, wheel } = storage();
+  const { folder, archive } = storage();
   mkdirSync(path.join(folder, "server-0000"));
-  assert.equal(ownVenv(folder, wheel).folder, undefined);
+  assert.equal(ownVenv(folder, archive).folder, undefined);
   const made = await install(
     folder,
-    wheel,
+    archive,
     fakePython(folder, "true"),
     () => {},
     new AbortController().signal,

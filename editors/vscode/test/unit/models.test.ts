@@ -27,7 +27,7 @@ test("size, licence and fit are told; what is here and what fits comes first", (
   assert.equal(rows[0]?.description, "100 MB · Apache-2.0");
   assert.equal(
     rows[1]?.detail,
-    "to be downloaded · fits: about 5.5 GB of 16.0 GB memory · looks at the text behind the cursor",
+    "to be downloaded · fits: about 5.5 GB of 16.0 GB memory · uses the text behind the cursor",
   );
   assert.match(rows[2]?.detail ?? "", /too large: about 20.5 GB, this machine has 16.0 GB/);
 });

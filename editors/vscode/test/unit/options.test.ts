@@ -8,6 +8,7 @@ function reader(values: Record<string, unknown>, perLanguage: Record<string, boo
       name === "enabled" && language !== undefined && language in perLanguage
         ? perLanguage[language]
         : values[name],
+    defaultOf: (name) => ({ maxTokens: 32, exclude: [] as string[] })[name],
     overriding: (name) => (name === "enabled" ? Object.keys(perLanguage) : []),
   };
 }
@@ -18,6 +19,13 @@ test("a language that is off is a switch of the server", () => {
   assert.equal(options.enabled, true);
   assert.equal(options.maxTokens, 8);
   assert.equal(options.reportStatus, true);
+});
+
+test("a default is not sent, anything else is", () => {
+  const sent = serverOptions(reader({ enabled: true, maxTokens: 32, exclude: [] }));
+  assert.ok(!("maxTokens" in sent) && !("exclude" in sent));
+  const changed = serverOptions(reader({ enabled: true, maxTokens: 64, exclude: ["**/x"] }));
+  assert.deepEqual([changed.maxTokens, changed.exclude], [64, ["**/x"]]);
 });
 
 test("one language that is on keeps the engine, none ends it", () => {
