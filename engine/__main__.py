@@ -8,9 +8,12 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from engine.model import DEFAULT_CONTEXT_TOKENS, DEFAULT_KV_BUDGET_MB, KV_TYPES, Model, load_model
+from engine.model import DEFAULT_KV_BUDGET_MB, KV_TYPES, Model, load_model
 from engine.models.progress import Report
 from engine.service import Service
+
+SERVED_CONTEXT_TOKENS = 2048
+"""Enough for what a completion is shown (`types.SHOWN_PREFIX_BYTES`). All of it takes memory at once."""
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -22,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     )
     serve.add_argument("--kv", default="auto", choices=KV_TYPES, help="type of keys and values")
     serve.add_argument(
-        "--context", type=int, default=DEFAULT_CONTEXT_TOKENS, help="tokens in the KV cache at most"
+        "--context", type=int, default=SERVED_CONTEXT_TOKENS, help="tokens in the KV cache at most"
     )
     serve.add_argument(
         "--kv-budget-mb",

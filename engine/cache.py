@@ -12,7 +12,7 @@ from engine.drafts.drafter import Drafter, Root
 from engine.tree import TokenPath, common_prefix_length, tree_of
 from engine.vocab import FloatArray
 
-ROW_BUDGET_BYTES = 64 * 2**20
+ROW_BUDGET_BYTES = 32 * 2**20
 LARGEST_TREE = 48
 """Most nodes wanted of one evaluation; larger trees are scored in parts."""
 MOST_LEAVES = 16
