@@ -11,10 +11,10 @@ from collections.abc import Hashable
 MEMORY = 200
 """Trials after which the older ones count half."""
 PRIOR_TRIALS = 6
-FORGETS = 0.98
+FORGETS = 0.995
 LARGEST_BATCH = 32
 """Larger batches are prompts."""
-OUTLIER = 3.0
+OUTLIER = 2.0
 """A batch that takes so many times longer than expected was disturbed."""
 
 

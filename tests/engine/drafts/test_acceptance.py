@@ -20,7 +20,7 @@ def test_the_prior_holds_until_there_are_counts_and_old_counts_fade() -> None:
 
 def test_costs_follow_the_machine() -> None:
     costs = BatchCosts()
-    for round_ in range(400):
+    for round_ in range(1500):
         tokens = 1 + round_ % 12
         costs.note(tokens, 20 + 2 * tokens)
     assert costs.slope == pytest.approx(2, rel=0.1) and costs.of(1) == pytest.approx(22, rel=0.1)
