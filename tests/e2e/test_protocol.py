@@ -100,14 +100,14 @@ def test_a_storm_of_requests_is_answered_once_each_and_done_once(
     node: str, tmp_path: Path, cancels: bool
 ) -> None:
     """VS Code cancels what it asked before, Neovim 0.12 and others never do: the same for the engine."""
-    scenario = Scenario(step_ms=20)
+    scenario = Scenario(step_ms=1000)  # far longer than a busy machine holds up the next key
     scenario.add("open", uri=URI, text="")
     names = typed(scenario, "value = " * 20 + "x.hel", cancels=cancels)
     scenario.add("settle")
     outcome = scenario.run(node, tmp_path)
     *earlier, last = (outcome.answers[name] for name in names)
     assert last == ["lo()"]
-    assert all(answer in (CANCELLED, []) for answer in earlier[:-4])
+    assert all(answer in (CANCELLED, []) for answer in earlier)
     assert most_at_once(outcome) == 1
     assert len(outcome.prefix_bytes()) < len(names) / 2
     assert len(outcome.answers) == len(names)
