@@ -68,8 +68,8 @@ def cursors_in(content: bytes, count: int) -> list[Cursor]:
 
 
 def ask(completer: Completer, content: bytes, cursor: Cursor, method: Method) -> Answer:
-    """One completion by `method`. Raises MidwordError."""
-    prefix, suffix = content[: cursor.offset], content[cursor.offset :]
+    """One completion by `method`, with the rest of the name taken out. Raises MidwordError."""
+    prefix, suffix = content[: cursor.offset], content[cursor.name_end :]
     result = completer.complete(Request(prefix, suffix, max_tokens=16, method=method), StopSignal())
     text = result.completions[0].text if result.completions else b""
     rest = _REST_OF_NAME.match(text)

@@ -7,7 +7,7 @@ import base64
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,7 +17,7 @@ from rich.tree import Tree
 from engine.backends.base import StopSignal
 from engine.covers import STOP
 from engine.explain import ChosenByte, Explanation, explain
-from engine.types import Request
+from engine.types import Request, SuffixScoring
 from lsp_server.cli.loading import add_model_options, load_for_command
 from lsp_server.cli.source import add_any_file_option, cursor_offset, read_completable
 from lsp_server.explain_page import explanation_page
@@ -35,6 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--column", type=int, required=True, help="column of the cursor in characters, from 1"
     )
     parser.add_argument("--max-tokens", type=int, default=24, help="model evaluations after the prompt (24)")
+    parser.add_argument(
+        "--suffix-scoring", default="auto", choices=get_args(SuffixScoring), help="as of `midword complete`"
+    )
     parser.add_argument("--rows", type=int, default=10, metavar="N", help="rows of each table (10)")
     parser.add_argument("--html", type=Path, metavar="OUT", help="write a self-contained page to OUT")
     parser.add_argument("--json", action="store_true", help="print one JSON object with everything")
@@ -46,7 +49,13 @@ def run(options: argparse.Namespace) -> int:
     """Prints the explanation; with --html writes a page too. Raises MidwordError."""
     content = read_completable(options.file, any_file=options.any_file)
     offset = cursor_offset(content, options.line, options.column)
-    request = Request(content[:offset], content[offset:], options.file.name, max_tokens=options.max_tokens)
+    request = Request(
+        prefix=content[:offset],
+        suffix=content[offset:],
+        path=options.file.name,
+        max_tokens=options.max_tokens,
+        suffix_scoring=options.suffix_scoring,
+    )
     found = explain(load_for_command(options), request, StopSignal())
     if options.html:
         place = f"{options.file.name}, line {options.line}, column {options.column}"
