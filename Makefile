@@ -2,7 +2,7 @@
 #   make demo   complete in the middle of names of a real file, with the default model
 #   make test   everything the project checks
 .NOTPARALLEL:
-.PHONY: help demo test test-vscode test-torch check clean test-long bench-cursors bench-noise bench-speculation bench-genlm bench-replay bench-peers bench-start test-neovim test-emacs
+.PHONY: help demo test test-vscode test-torch check clean test-long bench-cursors bench-kernels bench-noise bench-speculation bench-genlm bench-replay bench-peers bench-start test-neovim test-emacs
 BIN := .venv/bin
 
 help:
@@ -76,6 +76,10 @@ fuzz:
 bench-cursors:
 	@scripts/setup run
 	@$(BIN)/python -m bench.cursors
+
+bench-kernels:
+	@scripts/setup run
+	@$(BIN)/python -m bench.kernels
 
 bench-noise:
 	@scripts/setup run
