@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from engine.backends.base import StopSignal
-from engine.completer import Completer, certificate_of
-from engine.covers import STOP, CoverState
+from engine.bytewise import ByteDecoder
+from engine.completer import Completer, certificate_of, limits_of
+from engine.covers import CoverState
 from engine.fim import Order
-from engine.stop import whole_length, within_lines
+from engine.stop import Limits
 from engine.tree import TokenPath
 from engine.types import Certificate, Join, Request
 
@@ -83,12 +85,14 @@ def explain(completer: Completer, request: Request, stop: StopSignal, naive: int
     naive_path = model.tokenizer.encode(prompt.tail)
     (row,) = model.scorer.rows([prompt.fixed + naive_path], stop)
     best = np.argsort(row)[::-1][:naive].tolist()
-    join, joined = None, b""
+    join = None
     if completer.join(request):
         result = completer.complete(request, stop)
-        join, joined = result.join, result.shown[0].text if result.shown else b""
-    chosen = tuple(_along(state, joined) if join else _chosen(state, request))
-    text = within_lines(bytes(c.byte for c in chosen if c.byte != STOP), request.max_lines)
+        join, text = result.join, result.shown[0].text if result.shown else b""
+    if join:
+        chosen = list(_along(state, text))
+    else:
+        text, chosen = _greedy(state, limits_of(request, stop))
     return Explanation(
         model=model.name,
         order=model.template.order,
@@ -104,8 +108,8 @@ def explain(completer: Completer, request: Request, stop: StopSignal, naive: int
         next_bytes=tuple(state.shares.known.tolist()),
         naive_tokens=_spelled(completer, naive_path),
         naive_next=tuple((model.tokenizer.vocab.token_bytes[t], float(np.exp(row[t]))) for t in best),
-        chosen=chosen,
-        text=text[: whole_length(text)],
+        chosen=tuple(chosen),
+        text=text,
         certificate=certificate_of(state),
         join=join,
     )
@@ -127,22 +131,12 @@ def _spelled(completer: Completer, tokens: TokenPath) -> Spelled:
     return tuple(completer.model.tokenizer.vocab.token_bytes[token] for token in tokens)
 
 
-def _chosen(state: CoverState, request: Request) -> Sequence[ChosenByte]:
-    """Greedy decoding as `bytewise.ByteDecoder.exact` does it, with its reasons."""
-    chosen: list[ChosenByte] = []
-    text, evaluations = b"", 0
-    while within_lines(text, request.max_lines) == text:
-        asked = 0
-        while (best := state.shares.certain_best()) is None and evaluations < request.max_tokens:
-            state, asked, evaluations = state.ask(), asked + 1, evaluations + 1
-        if best is None:
-            break
-        chosen.append(_choice(state, best, asked))
-        if best == STOP:
-            break
-        text += bytes([best])
-        state = state.push(best)
-    return chosen
+def _greedy(state: CoverState, limits: Limits) -> tuple[bytes, list[ChosenByte]]:
+    """What greedy decoding shows, and each byte that it chose on the way."""
+    asked: Counter[int] = Counter()
+    decoder: ByteDecoder[CoverState] = ByteDecoder(limits, lambda text: asked.update([len(text)]))
+    completion, places = decoder.exact(state)
+    return completion.text, [_choice(p.state, p.symbol, asked[len(p.text)]) for p in places]
 
 
 def _along(state: CoverState, text: bytes) -> Iterator[ChosenByte]:
