@@ -174,6 +174,7 @@ def default_model() -> Iterator[Model]:
     loaded.backend.close()
 
 
+@pytest.mark.long
 @pytest.mark.model
 def test_the_default_model_says_the_same(default_model: Model) -> None:
     """F32 weights, keys and values, on Python's own code."""

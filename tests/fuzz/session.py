@@ -20,7 +20,7 @@ from engine.ensemble import Ensemble
 from engine.errors import Cancelled, InputError
 from engine.fim import Prompt
 from engine.mixing import Mix
-from engine.suffix import SEARCH_ROUNDS
+from engine.suffix import ROUND_ROWS, SEARCH_ROUNDS
 from engine.types import Drafts, Method, Request, SuffixScoring
 from tests.engine.toy_models import resolved
 from tests.fuzz import texts
@@ -46,7 +46,9 @@ class Session:
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.world = random_world(self.rng)
-        self.model = self.world.model(self.rng.choice((0, None)))
+        row_budget = self.rng.choice((0, None))
+        self.model = self.world.model(row_budget)
+        self.rows_may_go = row_budget == 0
         self.completer = Completer(self.model)
         self.reference = Reference(self.world)
         self.prefix = texts.text(self.rng, self.world, 6)
@@ -92,10 +94,17 @@ class Session:
         """One that is answered with the likeliest bytes."""
         return replace(self.request(), temperature=0.0, method="exact", suffix_scoring="off")
 
+    def most_evaluations(self, request: Request) -> int:
+        """Each alternative is bounded by the limits, the search for a join by its rounds, both of which may
+        ask for more than fits one evaluation; the prompt by its open part. Where the cache of rows is as
+        small as can be, a round may have to ask for each of its rows again."""
+        again = SEARCH_ROUNDS * ROUND_ROWS if self.rows_may_go else 0
+        return 2 * (request.alternatives * request.max_tokens + SEARCH_ROUNDS) + again + 8
+
     def complete(self) -> None:
         """A completion: bounded, shown as it may be, and the greedy one is the greedy one."""
         request = self.request()
-        self.backend.most_evaluations = self.backend.evaluations + most_evaluations(request, self.world)
+        self.backend.most_evaluations = self.backend.evaluations + self.most_evaluations(request)
         before = self.backend.evaluations
         try:
             result = self.completer.complete(request, StopSignal(deadline(self.rng)))
@@ -259,9 +268,3 @@ def is_refused(world: World) -> bool:
 def deadline(rng: random.Random) -> float | None:
     """Mostly none, sometimes one that has passed already."""
     return rng.choice((None, None, None, None, 0.0, 1.0))
-
-
-def most_evaluations(request: Request, world: World) -> int:
-    """Each alternative is bounded by the limits, the search for a join by its rounds, both of which may ask
-    for more than fits one evaluation; the prompt by its open part."""
-    return 2 * (request.alternatives * request.max_tokens + SEARCH_ROUNDS) + 8
