@@ -119,6 +119,9 @@ class Decoder(ByteDecoder[CoverState]):
             (row,) = space.scorer.rows([fixed + tokens], space.stop, [Root(fixed + tokens)])
             so_far.evaluated()
             row = self._permitted(row, tokens, canonical)
+            if row.max() == -np.inf:  # a text that can neither go on nor end here
+                reason = "end-of-middle"
+                break
             token = choose(row)
             so_far.logp += float(row[token])
             if token in space.stop_tokens:

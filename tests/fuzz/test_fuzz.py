@@ -8,6 +8,13 @@ from tests.fuzz.__main__ import fuzz
 
 SECONDS = 30
 SEED = 560_063_226
+FOUND = (560_063_231, 276_084_579)
+"""Seeds that once found something."""
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_what_was_found_stays_away(seed: int) -> None:
+    assert fuzz(seed, 0)[1] is None
 
 
 @pytest.mark.e2e
