@@ -16,7 +16,7 @@ from engine.models.gguf import read_metadata
 from engine.tokenizers.gguf_family import tokenizer_from_metadata
 from training.examples import Example, Sentinels, make_example
 from training.gather import SourceFile
-from training.spans import SpanChooser, choose
+from training.spans import choose, nodes_of
 
 POOL = 64
 """Examples waiting for a row they fit into."""
@@ -47,11 +47,11 @@ class Rows(IterableDataset[Row]):
 
     def examples(self, rng: random.Random) -> Iterator[Example]:
         """Endless; none longer than a row. Files that the vocabulary cannot spell are passed over."""
-        tokenizer, chooser = tokenizer_from_metadata(read_metadata(self.base)), SpanChooser()
+        tokenizer = tokenizer_from_metadata(read_metadata(self.base))
         while True:
             file = rng.choice(self.files)
             text = file.text.encode()
-            nodes = chooser.nodes(text, file.language)
+            nodes = nodes_of(text, file.language)
             for _ in range(1 + len(text) // BYTES_PER_EXAMPLE // 4):
                 try:
                     example = make_example(text, choose(text, nodes, rng), tokenizer, self.sentinels, rng)

@@ -10,22 +10,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
+
+from lsp_server.evaluation.grammar import parser_of
 
 LONGEST_MIDDLE_BYTES = 600
 SYNTAX_RATE = 0.9
 INSIDE_RATE = 0.5
 INDENTED_RATE = 0.5
-
-_GRAMMARS = {
-    "python": ("tree_sitter_python", "language"),
-    "javascript": ("tree_sitter_javascript", "language"),
-    "typescript": ("tree_sitter_typescript", "language_typescript"),
-    "go": ("tree_sitter_go", "language"),
-    "rust": ("tree_sitter_rust", "language"),
-    "c": ("tree_sitter_c", "language"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +28,19 @@ class Span:
     end: int
 
 
-class SpanChooser:
-    """Draws spans; keeps one parser a language."""
-
-    def __init__(self) -> None:
-        self._parsers: dict[str, Any] = {}
-
-    def nodes(self, text: bytes, language: str) -> list[Span]:
-        """All nodes that could be a middle: named and no longer than LONGEST_MIDDLE_BYTES."""
-        tree = self._parser(language).parse(text)
-        found = {
-            (node.start_byte, node.end_byte)
-            for node in _walk(tree.root_node)
-            if node.is_named and 0 < node.end_byte - node.start_byte <= LONGEST_MIDDLE_BYTES
-        }
-        return [Span(*bounds) for bounds in sorted(found)]
-
-    def _parser(self, language: str) -> Any:
-        if language not in self._parsers:
-            import tree_sitter
-
-            module, function = _GRAMMARS[language]
-            grammar = tree_sitter.Language(getattr(import_module(module), function)())
-            self._parsers[language] = tree_sitter.Parser(grammar)
-        return self._parsers[language]
+def nodes_of(text: bytes, language: str) -> list[Span]:
+    """All nodes that could be a middle: named and no longer than LONGEST_MIDDLE_BYTES."""
+    tree = parser_of(language).parse(text)
+    found = {
+        (node.start_byte, node.end_byte)
+        for node in _walk(tree.root_node)
+        if node.is_named and 0 < node.end_byte - node.start_byte <= LONGEST_MIDDLE_BYTES
+    }
+    return [Span(*bounds) for bounds in sorted(found)]
 
 
 def choose(text: bytes, nodes: list[Span], rng: random.Random) -> Span:
-    """One middle of a file that is not empty; `nodes` as SpanChooser gives them."""
+    """One middle of a file that is not empty; `nodes` as `nodes_of` gives them."""
     if not nodes or rng.random() >= SYNTAX_RATE:
         return _random_characters(text, rng)
     # short and long nodes alike: first a length's order of magnitude, then a node of it

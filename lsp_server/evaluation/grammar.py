@@ -36,7 +36,7 @@ def syntax_errors(language: str, source: bytes) -> int | None:
     """Number of errors and missing tokens in `source`; None for a language without a grammar here."""
     if language not in LANGUAGES:
         return None
-    nodes = [_parser(language).parse(source).root_node]
+    nodes = [parser_of(language).parse(source).root_node]
     found = 0
     while nodes:
         node = nodes.pop()
@@ -53,7 +53,7 @@ def tokens_of(language: str, source: bytes) -> Iterator[Token]:
         indent = len(line) - len(line.lstrip(b" \t"))
         if indent and line.strip():
             yield Token(line_start, line_start + indent, "indentation")
-    nodes = [_parser(language).parse(source).root_node]
+    nodes = [parser_of(language).parse(source).root_node]
     while nodes:
         node = nodes.pop()
         token_class = _class_of(node)
@@ -73,7 +73,7 @@ def _class_of(node: Any) -> TokenClass | None:
 
 
 @cache
-def _parser(language: str) -> Any:
+def parser_of(language: str) -> Any:
     """Raises InputError with an install hint if tree-sitter is not installed."""
     module, function = LANGUAGES[language]
     try:

@@ -9,7 +9,7 @@ import pytest
 from engine.fim import Budget, Template, build_prompt
 from tests.engine.models_of_tables import CODE, vocabulary
 from training.examples import Example, Sentinels, make_example, psm, spm
-from training.spans import LONGEST_MIDDLE_BYTES, Span, SpanChooser, choose
+from training.spans import LONGEST_MIDDLE_BYTES, Span, choose, nodes_of
 
 TOKENIZER = vocabulary().tokenizer
 SIZE = len(TOKENIZER.vocab)
@@ -75,7 +75,7 @@ def test_a_middle_is_tokenised_together_with_what_stands_before_it() -> None:
 
 
 def test_spans_are_nodes_and_characters_and_respect_characters() -> None:
-    nodes = SpanChooser().nodes(TEXT, "python")
+    nodes = nodes_of(TEXT, "python")
     assert nodes and all(0 < node.end - node.start <= LONGEST_MIDDLE_BYTES for node in nodes)
     rng = random.Random(5)
     spans = [choose(TEXT, nodes, rng) for _ in range(500)]
@@ -90,7 +90,7 @@ def test_spans_are_nodes_and_characters_and_respect_characters() -> None:
 
 @pytest.mark.parametrize("language", ["python", "javascript", "typescript", "go", "rust", "c"])
 def test_every_language_of_the_list_has_a_grammar(language: str) -> None:
-    assert SpanChooser().nodes(b"f(a, b);\n", language)
+    assert nodes_of(b"f(a, b);\n", language)
 
 
 def test_the_mix_of_layouts() -> None:
