@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from lsp_server.known_texts import Answer
-from lsp_server.windows import Place
+from lsp_server.windows import Place, typed_between
 
 Work = Callable[["Flight"], Awaitable[Answer]]
 """Asks the engine; lets the flight `hear` the growing text, and returns the whole answer."""
@@ -88,14 +88,8 @@ class Flight:
     def _typed(self, place: Place) -> bytes | None:
         """The bytes between the flight's place and `place`, if they do not contradict what is known."""
         text = self._answer.texts[0] if self._answer and self._answer.texts else self.text
-        heads = [b"", *(text[: end + 1] for end, byte in enumerate(text) if byte == ord("\n"))]
-        for head in heads:
-            start = self.place.after(head) if head else self.place
-            around = (start.uri, start.above, start.suffix)
-            if around == (place.uri, place.above, place.suffix) and place.line.startswith(start.line):
-                typed = head + place.line[len(start.line) :]
-                return typed if self._may_follow(typed) else None
-        return None
+        typed = typed_between(self.place, place, text)
+        return typed if typed is not None and self._may_follow(typed) else None
 
     def _may_follow(self, typed: bytes) -> bool:
         if self._answer is not None:

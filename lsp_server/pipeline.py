@@ -19,6 +19,7 @@ from lsp_server.replay.cursors import cursor_class
 from lsp_server.scheduler import Channel
 from lsp_server.session import Session, Snapshot
 from lsp_server.statistics import Labels, Shown
+from lsp_server.suggestions import Part
 
 LIMIT_MARGIN_MS = 2000
 """How long the engine may be late before its answer is given up. It keeps its own deadline."""
@@ -84,7 +85,8 @@ async def complete(
 
 
 def _items(session: Session, snapshot: Snapshot, texts: list[bytes]) -> list[Item]:
-    shown = [_shown(session, snapshot, text) for text in texts]
+    parts = session.suggestions.identify(snapshot.place, texts)
+    shown = [_shown(session, snapshot, text, part) for text, part in zip(texts, parts, strict=True)]
     if shown and not session.client_tells_shown:
         session.statistics.shown(shown[0])
     ids = map(session.suggestions.show, shown)
@@ -92,7 +94,7 @@ def _items(session: Session, snapshot: Snapshot, texts: list[bytes]) -> list[Ite
     return [Item(i, s.text.decode(), snapshot.position, line) for i, s in zip(ids, shown, strict=True)]
 
 
-def _shown(session: Session, snapshot: Snapshot, text: bytes) -> Shown:
+def _shown(session: Session, snapshot: Snapshot, text: bytes, part: Part) -> Shown:
     place = snapshot.place
     line = place.line.decode("utf-8", "ignore")
     rest = rest_of_line(place.suffix).decode("utf-8", "ignore")
@@ -101,8 +103,7 @@ def _shown(session: Session, snapshot: Snapshot, text: bytes) -> Shown:
         session.engine_state.model,
         cursor_class(line + rest, len(line)),
     )
-    suggestion = hash((place.uri, place.above, place.line + text, place.suffix))
-    return Shown(place.uri, *snapshot.spot, text, suggestion, labels)
+    return Shown(place.uri, *snapshot.spot, text, part.suggestion, part.start, labels)
 
 
 def opened(session: Session, uri: str) -> None:

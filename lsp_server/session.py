@@ -204,7 +204,7 @@ class Session:
     def close_document(self, uri: str) -> None:
         """The editor closed a document: its work is cancelled and its text is forgotten."""
         self.scheduler.cancel(uri)
-        self.suggestions.known.forget(uri)
+        self.suggestions.forget(uri)
         self.unteach(uri)
         self.statistics.closed(uri)
         self.documents.pop(uri, None)

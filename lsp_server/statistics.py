@@ -3,7 +3,8 @@
 They stay on this machine (`statistics_store`). The event loop only counts in memory; a thread writes the
 counts every `FLUSH_S` while there are any, and at the end.
 
-A *suggestion* is a text for a place. It stays the same while the user types along it, and counts once.
+A *suggestion* is a text for a place. It stays the same while the user types along it or takes it part by
+part, and counts once.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Shown:
     text: bytes
     suggestion: int
     """The same for texts that are the rest of each other."""
+    start: int
+    """How many characters of the suggestion stand before this text: typed along, or taken."""
     labels: Labels
 
 
@@ -87,17 +90,16 @@ class Statistics:
         """The user took the text. What is left of it will be measured."""
         self.shown(shown)
         if self._is_first("accepted", shown.suggestion):
-            self._count(shown.labels, "accepted", _chars(shown.text))
+            self._count(shown.labels, "accepted", self._newly_taken(shown, _chars(shown.text)))
             self._follow(shown)
 
     def partly_accepted(self, shown: Shown, chars: int) -> None:
         """The user took the first `chars` characters (of this text in all)."""
         self.shown(shown)
-        before = self._counted.get(("partly", shown.suggestion))
-        more = chars - (before or 0)
+        more = self._newly_taken(shown, chars)
         if self.is_on and more > 0:
-            self._remember("partly", shown.suggestion, chars)
-            self._count(shown.labels, "partly", more, number=before is None)
+            is_first = self._is_first("partly", shown.suggestion)
+            self._count(shown.labels, "partly", more, number=is_first)
 
     def edited(self, uri: str, span: Span | None) -> None:
         """A document was changed; None if it was sent anew."""
@@ -119,6 +121,14 @@ class Statistics:
         await self._flush()
 
     # -- counting ---------------------------------------------------------------------------------
+
+    def _newly_taken(self, shown: Shown, chars: int) -> int:
+        """How many of the text's first `chars` characters were not taken before."""
+        key = ("taken", shown.suggestion)
+        before = max(self._counted.get(key, 0), shown.start)
+        if self.is_on and shown.start + chars > before:
+            self._remember(*key, shown.start + chars)
+        return max(0, shown.start + chars - before)
 
     def _is_first(self, event: str, suggestion: int) -> bool:
         if not self.is_on or (event, suggestion) in self._counted:

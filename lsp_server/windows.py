@@ -68,6 +68,17 @@ class Place:
         return replace(self, above=b"".join(lines[start:]), at_top=self.at_top and start == 0)
 
 
+def typed_between(start: Place, end: Place, text: bytes) -> bytes | None:
+    """The bytes that lead from `start` to `end`; None if another line than those of `text` was ended."""
+    heads = [b"", *(text[: at + 1] for at, byte in enumerate(text) if byte == ord("\n"))]
+    for head in heads:
+        place = start.after(head) if head else start
+        around = (place.uri, place.above, place.suffix)
+        if around == (end.uri, end.above, end.suffix) and end.line.startswith(place.line):
+            return head + end.line[len(place.line) :]
+    return None
+
+
 def place_in(uri: str, lines: Sequence[bytes], number: int, column: int) -> Place:
     """The place before byte `column` of line `number`. Looks at and copies no more than a window."""
     start = window_start(lines, number, ABOVE_BYTES)

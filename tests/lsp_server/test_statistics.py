@@ -71,6 +71,32 @@ async def test_shown_once_while_typed_along_and_accepted(
     assert found["latency_ms"]["own"]["answers"] == 3 and found["latency_ms"]["own"]["p50"] >= 1
 
 
+@pytest.mark.parametrize("tells", [True, False])
+async def test_a_text_that_is_taken_part_by_part_is_one(
+    client: Any, capsys: pytest.CaptureFixture[str], tells: bool
+) -> None:
+    """Over a line's end; an editor that tells what it does, and one that only asks again."""
+    await client.initialize(statistics=True, maxLines=3)
+    client.open("if x:", URI)
+    places = [(0, 5), (1, 0), (1, 10)]
+    parts = ["\n", "    return", " total"]
+    for version, ((line, character), part) in enumerate(zip(places, parts, strict=True), start=2):
+        taken = await item(client, line, character)
+        assert taken["insertText"] == "".join(parts[version - 2 :])
+        if tells:
+            client.notify("textDocument/didShowCompletion", {"item": taken})
+        client.insert(line, character, part, version, URI)
+        if part == parts[-1]:
+            await accept(client, taken)
+        elif tells:
+            params = {"item": taken, "acceptedLength": len(part)}
+            client.notify("textDocument/didPartiallyAcceptCompletion", params)
+    found = (await stats(client, capsys))["all"]
+    assert (found["shown"], found["shown_chars"], found["accepted"]) == (1, 17, 1)
+    assert (found["partly"], found["partly_chars"]) == ((1, 11) if tells else (0, 0))
+    assert found["accepted_chars"] == 6, "what was taken before is not counted again"
+
+
 async def test_kept_after_a_while(
     client: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

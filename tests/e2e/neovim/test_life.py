@@ -229,6 +229,8 @@ def test_accepting_tells_the_server(
     commands = [m["params"]["command"] for m in sent if m["method"] == "workspace/executeCommand"]
     assert commands == ["midword.accepted"]
     until(lambda: statistics(editor)["accepted"] == 1, lambda: str(statistics(editor)))
+    counts = statistics(editor)
+    assert (counts["shown"], counts["partly"], counts["accepted_chars"]) == (1, 1, len(" crème'"))
 
 
 def statistics(editor: Neovim) -> dict[str, Any]:
