@@ -41,7 +41,7 @@ class Settings:
     """Where completions are chosen by how the text after the cursor follows them: inside lines, or also at
     their ends ("on")."""
     completion_items: bool = False
-    """Whether the same texts are given as ordinary completion items too; read when the server starts."""
+    """Whether the same texts are given as ordinary completion items too."""
     statistics: bool = True
     """Whether shown, accepted and kept texts are counted, on this machine only."""
     report_usage: bool = False

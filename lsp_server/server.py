@@ -19,6 +19,7 @@ from lsp_server.documents import Edit, Position
 from lsp_server.early import Early
 from lsp_server.explaining import explanation_html
 from lsp_server.pipeline import Item, complete, opened
+from lsp_server.registration import CompletionOffer
 from lsp_server.rpc import MidwordProtocol
 from lsp_server.scheduler import Channel
 from lsp_server.session import Session
@@ -57,6 +58,8 @@ class MidwordServer(LanguageServer):
             self.session, lambda payload: self.protocol.notify(DID_CHANGE_STATUS, payload)
         )
         self.session.on_change = self.reporter.changed
+        options = types.CompletionOptions(trigger_characters=TRIGGERS)
+        self.completion_offer = CompletionOffer(self, completion, options)
         self.exited = False
         _register(self)
 
@@ -85,15 +88,14 @@ def initialize(ls: MidwordServer, params: types.InitializeParams) -> None:
     ls.session.root_uri = ls.workspace.root_uri or ""
     ls.session.configure(params.initialization_options)
     _tell_folders(ls)
-    if ls.session.settings.completion_items:
-        options = types.CompletionOptions(trigger_characters=TRIGGERS)
-        ls.feature(types.TEXT_DOCUMENT_COMPLETION, options)(completion)
+    ls.completion_offer.start(params.capabilities, ls.session.settings.completion_items)
 
 
 def initialized(ls: MidwordServer, params: types.InitializedParams) -> None:
     """Load the model while the user is still looking for the first key."""
     ls.session.warm_up()
     ls.reporter.start()
+    _offer_completion(ls)
 
 
 def did_change_folders(ls: MidwordServer, params: types.DidChangeWorkspaceFoldersParams) -> None:
@@ -106,6 +108,7 @@ def did_change_configuration(ls: MidwordServer, params: types.DidChangeConfigura
     if params.settings is not None:
         ls.session.configure(params.settings)
         ls.session.warm_up()
+        _offer_completion(ls)
 
 
 def did_open(ls: MidwordServer, params: types.DidOpenTextDocumentParams) -> None:
@@ -137,6 +140,8 @@ async def inline_completion(
 
 async def completion(ls: MidwordServer, params: types.CompletionParams) -> types.CompletionList:
     """The same as ordinary items, for editors without inline completion."""
+    if not ls.session.settings.completion_items:
+        return types.CompletionList(is_incomplete=True, items=[])
     items = await _items(ls, params.text_document.uri, params.position, by_hand=False, channel="list")
     document = ls.session.documents.get(params.text_document.uri)
     language = document.language if document else ""
@@ -220,6 +225,14 @@ def _register(server: MidwordServer) -> None:
     server.command(EXPLAIN)(explain)
     server.command(RESTART)(restart)
     server.command(STATUS)(status)
+
+
+def _offer_completion(ls: MidwordServer) -> None:
+    if not ls.completion_offer.follow(ls.session.settings.completion_items):
+        ls.session.report_once(
+            "option 'completionItems' takes effect when the server is started again: this editor does not "
+            "register features later"
+        )
 
 
 def _tell_folders(ls: MidwordServer) -> None:

@@ -71,6 +71,8 @@ class Client:
         self._ids = itertools.count(1)
         self.unanswered: dict[int, asyncio.Future[Any]] = {}
         self.notifications: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
+        """What the server asked for; each is granted. For tests to take."""
         self.strange: list[dict[str, Any]] = []
         self.capabilities: dict[str, Any] = {}
         self.serving: asyncio.Task[int] | None = None
@@ -109,6 +111,9 @@ class Client:
         future = self.unanswered.pop(message["id"], None) if "method" not in message else None
         if "method" in message and "id" not in message:
             self.notifications.append(message)
+        elif "method" in message:
+            self.requests.append(message)
+            self.send({"id": message["id"], "result": None})
         elif future is None:
             self.strange.append(message)
         elif "error" in message:
@@ -133,16 +138,23 @@ class Client:
         assert not self.unanswered, f"requests without an answer: {list(self.unanswered)}"
         assert not self.strange, f"answers nobody asked for: {self.strange}"
         assert not self.notifications, f"messages nobody looked at: {self.notifications}"
+        assert not self.requests, f"requests nobody looked at: {self.requests}"
 
     # What an editor does.
 
-    async def initialize(self, encodings: list[str] | None = None, **options: Any) -> None:
-        """Without work ahead, unless asked for: the tests count what the engine was asked. Nor statistics."""
+    async def initialize(
+        self, encodings: list[str] | None = None, *, hears_later: bool = False, **options: Any
+    ) -> None:
+        """Without work ahead, unless asked for: the tests count what the engine was asked. Nor statistics.
+
+        `hears_later`: features of the server may be registered at any time.
+        """
         general = {"positionEncodings": encodings} if encodings else {}
+        completion = {"completion": {"dynamicRegistration": hears_later}}
         params = {
             "processId": None,
             "rootUri": "file:///work",
-            "capabilities": {"general": general},
+            "capabilities": {"general": general, "textDocument": completion},
             "initializationOptions": {"workAhead": False, "statistics": False, **options},
         }
         self.capabilities = (await self.call("initialize", params))["capabilities"]

@@ -144,6 +144,56 @@ async def test_a_file_that_is_kept_out_has_no_items(client: Any, engine_log: Any
     assert not engine_log.lines("complete")
 
 
+def configure(client: Any, **options: Any) -> None:
+    settings = {"workAhead": False, "statistics": False, **options}
+    client.notify("workspace/didChangeConfiguration", {"settings": {"midword": settings}})
+
+
+@pytest.mark.parametrize("at_start", [True, False])
+async def test_the_option_takes_effect_at_once_where_features_can_be_registered(
+    client: Any, wait_until: Any, at_start: bool
+) -> None:
+    await client.initialize(hears_later=True, completionItems=at_start)
+    assert "completionProvider" not in client.capabilities, "announced twice, it would be asked twice"
+    if not at_start:
+        configure(client, completionItems=True)
+    await wait_until(lambda: client.requests, "the registration")
+    (registration,) = client.requests.pop()["params"]["registrations"]
+    assert registration["method"] == "textDocument/completion"
+    assert "." in registration["registerOptions"]["triggerCharacters"]
+    client.open("x.hel")
+    assert [item["label"] for item in await items(client, 0, 5)] == ["hello()"]
+    configure(client, completionItems=True, alternatives=2)
+    configure(client)
+    await wait_until(lambda: client.requests, "the end of the registration")
+    (gone,) = client.requests.pop()["params"]["unregisterations"]
+    assert (gone["method"], gone["id"]) == ("textDocument/completion", registration["id"])
+    assert await items(client, 0, 5) == [], "what was asked before the editor knew"
+    configure(client, completionItems=True)
+    await wait_until(lambda: client.requests, "the registration again")
+    (again,) = client.requests.pop()["params"]["registrations"]
+    assert again == registration
+    assert len(await items(client, 0, 5)) == 1
+
+
+async def test_an_editor_that_cannot_be_told_of_it_says_so(client: Any, wait_until: Any) -> None:
+    await client.initialize()
+    for alternatives in (1, 2):
+        configure(client, completionItems=True, alternatives=alternatives)
+    await client.call("workspace/executeCommand", {"command": "midword.status", "arguments": []})
+    (message,) = client.take("window/logMessage")
+    assert "completionItems" in message and "started again" in message
+
+
+async def test_switched_off_an_editor_that_goes_on_asking_gets_nothing(client: Any, engine_log: Any) -> None:
+    await client.initialize(completionItems=True)
+    client.open("x.hel")
+    configure(client)
+    assert await items(client, 0, 5) == [] and not engine_log.lines("complete")
+    configure(client, completionItems=True)
+    assert len(await items(client, 0, 5)) == 1
+
+
 @pytest.mark.parametrize(
     ("line", "language", "word"),
     [
