@@ -13,6 +13,7 @@ import { midword, midwordPage } from "./commandLine";
 import { commandLineCursor } from "./cursor";
 import type { FileSwitches } from "./fileSwitches";
 import { installServer } from "./installCommand";
+import type { LastEditor } from "./lastEditor";
 import { type Model, modelRows, parseModels } from "./models";
 import { showPage } from "./pages";
 import { ProgramError } from "./processes";
@@ -24,6 +25,7 @@ import { activeDocument, type StatusItem } from "./statusItem";
 export interface Parts {
   readonly server: Server;
   readonly files: FileSwitches;
+  readonly last: LastEditor;
   readonly item: StatusItem;
   readonly log: LogOutputChannel;
 }
@@ -32,13 +34,13 @@ export function registerCommands(parts: Parts): Disposable[] {
   const all: Record<string, () => Promise<void>> = {
     menu: () => showMenu(parts),
     toggle: () => toggle(),
-    toggleLanguage: () => withEditor((editor) => toggle(editor.document.languageId)),
-    toggleFile: () => withEditor((editor) => toggleFile(parts, editor)),
+    toggleLanguage: () => withEditor(parts, (editor) => toggle(editor.document.languageId)),
+    toggleFile: () => withEditor(parts, (editor) => toggleFile(parts, editor)),
     chooseModel: () => chooseModel(parts.server),
     installServer: () => installServer(parts.server, parts.log),
     restartServer: () => parts.server.restart(true),
     showLog: async () => parts.log.show(),
-    explainCompletion: () => withEditor((editor) => explain(parts.server, editor)),
+    explainCompletion: () => withEditor(parts, (editor) => explain(parts.server, editor)),
     showStatistics: () => showStatistics(parts.server),
   };
   return Object.entries(all).map(([name, command]) =>
@@ -60,11 +62,11 @@ async function withErrorsShown(command: () => Promise<void>): Promise<void> {
   }
 }
 
-async function withEditor(command: (editor: TextEditor) => Promise<void>): Promise<void> {
-  if (window.activeTextEditor === undefined) {
-    throw new ProgramError("No file is open.");
+async function withEditor({ last }: Parts, command: (editor: TextEditor) => Promise<void>): Promise<void> {
+  if (last.editor === undefined) {
+    throw new ProgramError("No file is open; open one first.");
   }
-  await command(window.activeTextEditor);
+  await command(last.editor);
 }
 
 async function showMenu({ server, files }: Parts): Promise<void> {

@@ -3,6 +3,7 @@ import { type ExtensionContext, window, workspace } from "vscode";
 import { registerCommands } from "./commands";
 import { FileSwitches } from "./fileSwitches";
 import { offerInstallation } from "./installCommand";
+import { LastEditor } from "./lastEditor";
 import { Server } from "./server";
 import { StatusItem } from "./statusItem";
 
@@ -14,10 +15,12 @@ export async function activate(context: ExtensionContext): Promise<void> {
   const started = new Server(context, files, log);
   server = started;
   const item = new StatusItem(started, files);
+  const last = new LastEditor();
   context.subscriptions.push(
     log,
     item,
-    ...registerCommands({ server: started, files, item, log }),
+    last,
+    ...registerCommands({ server: started, files, last, item, log }),
     workspace.onDidChangeConfiguration(async (change) => {
       if (change.affectsConfiguration("midword")) {
         await started.restart();

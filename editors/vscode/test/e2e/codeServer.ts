@@ -1,6 +1,16 @@
 /** VS Code as a server, with the packaged extension, in folders of its own. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
@@ -71,6 +81,7 @@ export class CodeServer {
     const settings = { ...SETTINGS, "security.workspace.trust.enabled": start.trust === "asked" };
     writeFileSync(path.join(folder, "data/User/settings.json"), JSON.stringify(settings));
     writeFileSync(path.join(folder, "messages"), "");
+    furnish(path.join(folder, "home"));
     // Settings of the machine are read here, and only here.
     const machine = start.machine ?? { "midword.serverPath": traced(SERVER, folder) };
     writeFileSync(path.join(folder, "data/Machine/settings.json"), JSON.stringify(machine));
@@ -85,6 +96,7 @@ export class CodeServer {
     const env = {
       ...process.env,
       ...start.environment,
+      MIDWORD_HOME: path.join(folder, "home"),
       EXTENSIONS_GALLERY: '{"serviceUrl":"","itemUrl":"","resourceUrlTemplate":""}',
     };
     const vsix = path.join(EXTENSION, "dist/midword.vsix");
@@ -120,6 +132,35 @@ export class CodeServer {
     ]);
     const query = new URLSearchParams({ folder: path.dirname(file), payload });
     return `http://127.0.0.1:${this.port}/?${query}`;
+  }
+
+  /** The file of the default model's weights. */
+  get defaultModel(): string {
+    return this.midword("models", "path").trim();
+  }
+
+  /** A file of midword's own. */
+  inHome(name: string): string {
+    return path.join(this.folder, "home", name);
+  }
+
+  /** What the command prints that the editor runs too. */
+  midword(...argv: string[]): string {
+    const env = { ...process.env, MIDWORD_HOME: this.inHome("") };
+    return execFileSync(SERVER, argv, { env, stdio: "pipe" }).toString();
+  }
+
+  /** What the editor has run beside the server that begins so. */
+  commandLines(start: string): string[] {
+    const file = path.join(this.folder, "commands");
+    const lines = existsSync(file) ? readFileSync(file, "utf8").split("\n") : [];
+    return lines.filter((line) => line.startsWith(start));
+  }
+
+  /** Whether the next server that is started is one that does not know midword.explain. */
+  set isOlder(yes: boolean) {
+    const mark = path.join(this.folder, "older");
+    yes ? writeFileSync(mark, "") : rmSync(mark, { force: true });
   }
 
   /** All messages from the servers of all windows so far, in order. */
@@ -179,12 +220,30 @@ export class CodeServer {
   }
 }
 
+/** A home of midword with the default model of this machine, and nothing else of it. */
+function furnish(home: string): void {
+  const model = execFileSync(SERVER, ["models", "path"]).toString().trim();
+  const found = path.resolve(model, "../../..");
+  mkdirSync(path.join(home, "models"), { recursive: true });
+  const name = path.basename(path.dirname(model));
+  symlinkSync(path.join(found, "models", name), path.join(home, "models", name));
+  symlinkSync(path.join(found, "tables"), path.join(home, "tables"));
+}
+
+/** A server of today that passes for one that does not know midword.explain. */
+const HIDE = `import os
+while chunk := os.read(0, 1 << 20):
+    os.write(1, chunk.replace(b"midword.explain", b"midword.unknown"))`;
+
 /** A command that does what `server` does and keeps a copy of what it says to the editor. */
 function traced(server: string, folder: string): string {
   const file = path.join(folder, "midword");
-  const messages = path.join(folder, "messages");
-  const lsp = `if [ "$1" = lsp ]; then "${server}" "$@" | tee -a "${messages}"; else exec "${server}" "$@"; fi`;
-  writeFileSync(file, `#!/bin/sh\n${lsp}\n`, { mode: 0o755 });
+  const script = `#!/bin/sh
+if [ "$1" != lsp ]; then echo "$*" >> "${folder}/commands"; exec "${server}" "$@"; fi
+hide() { if [ -e "${folder}/older" ]; then exec "${VENV}/bin/python" -c '${HIDE}'; else exec cat; fi; }
+"${server}" "$@" | hide | tee -a "${folder}/messages"
+`;
+  writeFileSync(file, script, { mode: 0o755 });
   return file;
 }
 

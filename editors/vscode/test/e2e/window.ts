@@ -65,6 +65,31 @@ export class Window {
     await this.page.mouse.move(500, 560);
   }
 
+  /** Takes the row with this name from the list that is open. */
+  async choose(name: string): Promise<void> {
+    const label = this.page.locator(".label-name", { hasText: new RegExp(`^${name}$`) });
+    await this.page.locator(".quick-input-list .monaco-list-row").filter({ has: label }).click();
+    // Away from whatever is under it now: a hover would be in the way.
+    await this.page.mouse.move(500, 560);
+  }
+
+  /** The titles of the steps of the walkthrough that is open. */
+  async steps(): Promise<string[]> {
+    const titles = this.page.locator(".getting-started-step .step-title");
+    await titles.first().waitFor();
+    return (await titles.allTextContents()).map((text) => text.trim());
+  }
+
+  /** Opens a step of the walkthrough and presses a button in it. */
+  async pressInStep(title: string, button: string): Promise<void> {
+    const step = this.page.locator(".getting-started-step", {
+      has: this.page.locator(".step-title", { hasText: new RegExp(`^${title}$`) }),
+    });
+    await step.locator(".step-title").click();
+    await step.locator(".monaco-button", { hasText: button }).click();
+    await this.page.mouse.move(500, 560);
+  }
+
   /** The rows of the list with this title, each as one text. */
   async rows(title: string): Promise<string[]> {
     const list = this.page.locator(".quick-input-widget", {
@@ -72,7 +97,7 @@ export class Window {
     });
     const rows = list.locator(".monaco-list-row");
     await rows.first().waitFor();
-    return (await rows.allTextContents()).map((text) => text.replaceAll("\u00a0", " ").trim());
+    return (await rows.allInnerTexts()).map(asOneLine);
   }
 
   /** Presses the button of the page about the trust in the workspace. */
@@ -83,6 +108,39 @@ export class Window {
   /** Presses a button of a notification. */
   async answer(button: string): Promise<void> {
     await this.page.locator(".notification-toast .monaco-button", { hasText: button }).click();
+  }
+
+  /** The first notification that matches. */
+  notification(pattern: RegExp): Promise<string> {
+    return eventually(`a notification matches ${pattern}`, async () => {
+      const texts = await this.page.locator(".notification-toast .notification-list-item").allInnerTexts();
+      return texts.map(asOneLine).find((text) => pattern.test(text));
+    });
+  }
+
+  async clearNotifications(): Promise<void> {
+    await this.run("Notifications: Clear All Notifications");
+    await eventually("no notification is left", async () => {
+      return (await this.page.locator(".notification-toast").count()) === 0;
+    });
+  }
+
+  /** Closes what is shown beside the text. */
+  async closePages(): Promise<void> {
+    await this.run("View: Close Editors in Other Groups");
+    await eventually(
+      "no page is left",
+      async () => (await this.page.locator("iframe.webview").count()) === 0,
+    );
+  }
+
+  /** The text of a page by itself, as a browser reads it. */
+  async textOf(html: string): Promise<string> {
+    const page = await this.context.newPage();
+    await page.setContent(html);
+    const text = (await page.locator("body").textContent()) ?? "";
+    await page.close();
+    return text.trim();
   }
 
   /** The text of the page beside the editor, once it has any. */
@@ -140,19 +198,20 @@ export class Window {
   async run(title: string): Promise<void> {
     await this.press("F1");
     await this.page.locator(".quick-input-widget input").fill(`>${title}`);
-    const label = this.page.locator(".label-name", { hasText: new RegExp(`^${title}$`) });
-    await this.page.locator(".quick-input-list .monaco-list-row").filter({ has: label }).click();
-    // Away from whatever is under it now: a hover would be in the way.
-    await this.page.mouse.move(500, 560);
+    await this.choose(title);
   }
 
   /** The bytes of a file with unsaved changes, after they were saved. */
   async save(file: string): Promise<Buffer> {
     const before = readFileSync(file);
+    let last = before;
     await this.press("Control+s");
     return eventually("the file is saved", () => {
       const now = readFileSync(file);
-      return !now.equals(before) && now;
+      // A file that is being written is empty, or there in part.
+      const isWhole = now.length > 0 && now.equals(last);
+      last = now;
+      return isWhole && !now.equals(before) && now;
     });
   }
 
@@ -161,4 +220,8 @@ export class Window {
     mkdirSync(PICTURES, { recursive: true });
     writeFileSync(path.join(PICTURES, `${name}.png`), await this.page.screenshot());
   }
+}
+
+function asOneLine(text: string): string {
+  return text.replaceAll(/\s+/g, " ").trim();
 }

@@ -1,0 +1,75 @@
+/** What is behind the status bar and the palette: menu, models, explanation, statistics. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { AT_END, IN_LINE, open, restartServer, server, window } from "./session";
+
+test("models are listed with size, licence and fit, the one in use is marked", async () => {
+  await window.run("midword: Choose Model…");
+  const rows = await window.rows("midword: choose a model");
+  assert.match(rows[0] ?? "", /^smollm2-135m.*98 MB · Apache-2\.0.*on this machine · fits: about/);
+  assert.ok(rows.some((row) => row.includes("to be downloaded")));
+  await window.picture("models");
+  await window.press("Escape");
+});
+
+test("a click on the status bar shows the switches and what else can be done", async () => {
+  await window.clickStatus();
+  const rows = await window.rows("midword");
+  assert.deepEqual(rows.slice(0, 3), [
+    "Completions: switch off",
+    "python: switch off",
+    "This file: switch off",
+  ]);
+  await window.picture("menu");
+  await window.press("Escape");
+});
+
+test("a completion is explained on a page, in a file that is not saved", async () => {
+  await open("explained.py");
+  await window.type("custo");
+  await window.run("midword: Explain This Completion");
+  const page = await window.webview();
+  assert.match(page, /Why “m/);
+  assert.match(page, /All ways to cut the tail into tokens/);
+  assert.deepEqual(server.commandLines("explain"), []);
+  await window.picture("explain");
+  await window.closePages();
+});
+
+test("a server that cannot explain: the command line does, once the file is saved", async () => {
+  server.isOlder = true;
+  await restartServer();
+  const file = await open("older.py", IN_LINE);
+  await window.type("custo");
+  await window.run("midword: Explain This Completion");
+  assert.match(await window.notification(/explains saved files only/), /save the file first/);
+  await window.clearNotifications();
+  assert.equal((await window.save(file)).toString(), `${IN_LINE.prefix}custo${IN_LINE.suffix}`);
+  await window.run("midword: Explain This Completion");
+  const page = await window.webview();
+  const lines = `${IN_LINE.prefix}custo`.split("\n");
+  const cursor = { line: lines.length, column: [...(lines.at(-1) ?? "")].length + 1 };
+  assert.ok(page.includes(`older.py, line ${cursor.line}, column ${cursor.column}`), page.slice(0, 400));
+  assert.match(page, /Why “m/);
+  const [asked] = server.commandLines("explain");
+  assert.ok(asked?.startsWith(`explain ${file} --line ${cursor.line} --column ${cursor.column} `), asked);
+  await window.closePages();
+});
+
+test("the statistics are the page of `midword stats --html`, and tell what happened in this window", async () => {
+  server.isOlder = false;
+  await open("counted.py", AT_END);
+  await restartServer(); // a server that ends writes what it has counted
+  const { all, language } = JSON.parse(server.midword("stats", "--json"));
+  assert.deepEqual(Object.keys(language), ["python"]);
+  assert.ok(all.shown > all.accepted && all.accepted >= 5, JSON.stringify(all));
+  const file = server.file("statistics.html");
+  server.midword("stats", "--html", file);
+  await window.run("midword: Show Statistics");
+  const page = await window.webview();
+  assert.equal(page, await window.textOf(readFileSync(file, "utf8")));
+  assert.match(page, /python/);
+  await window.picture("statistics");
+  await window.closePages();
+});
