@@ -228,18 +228,41 @@ def test_accepting_tells_the_server(
     assert shown[0] == "'😀 crème'"
     commands = [m["params"]["command"] for m in sent if m["method"] == "workspace/executeCommand"]
     assert commands == ["midword.accepted"]
-    until(lambda: statistics(editor)["accepted"] == 1, lambda: str(statistics(editor)))
-    counts = statistics(editor)
-    assert (counts["shown"], counts["partly"], counts["accepted_chars"]) == (1, 1, len(" crème'"))
+    editor.wait_for_ghost(lambda text: text == "_done")
+    counts = statistics_after_leaving(editor)
+    assert (counts["shown"], counts["partly"], counts["partly_chars"]) == (2, 1, len("'😀"))
+    assert (counts["accepted"], counts["accepted_chars"]) == (1, len(" crème'"))
 
 
-def statistics(editor: Neovim) -> dict[str, Any]:
-    """What `midword stats` says of this editor."""
+def test_a_text_that_is_taken_by_words_over_a_line_end_counts_once(
+    open_editor: Any, tmp_path: Path, scripted: list[str], attached: Wait
+) -> None:
+    editor = open_editor(line_with(tmp_path / "a.txt", "if x:"), cmd=scripted, maxLines=3)
+    attached(editor)
+    editor.type("A")
+    editor.wait_for_ghost(lambda text: text == "\n    return total")
+    editor.press("M-w")
+    editor.wait_for_ghost(lambda text: text == " total")
+    editor.press("Tab")
+    editor.wait_for_ghost(lambda text: text == "\n    more")
+    counts = statistics_after_leaving(editor)
+    assert (counts["shown"], counts["partly"], counts["accepted"]) == (2, 1, 1)
+
+
+def statistics_after_leaving(editor: Neovim) -> dict[str, Any]:
+    """What `midword stats` says of this editor; a server that ends writes what it has counted."""
+    editor.leave_insert_mode()
+    editor.type(":qa!\r")
     stats = [sys.executable, "-P", "-m", "lsp_server", "stats", "--json"]
     environment = {**os.environ, "XDG_STATE_HOME": str(editor.folder / "state")}
-    run = subprocess.run(stats, env=environment, capture_output=True, text=True, check=True)
-    counts: dict[str, Any] = json.loads(run.stdout)["all"]
-    return counts
+
+    def counts() -> dict[str, Any]:
+        run = subprocess.run(stats, env=environment, capture_output=True, text=True, check=True)
+        found: dict[str, Any] = json.loads(run.stdout)["all"]
+        return found
+
+    until(lambda: counts()["accepted"], lambda: str(counts()))
+    return counts()
 
 
 def test_a_missing_program_is_one_sentence_and_checkhealth_says_more(
