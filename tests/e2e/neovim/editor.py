@@ -21,23 +21,28 @@ _NAMESPACE = 'vim.api.nvim_get_namespaces()["midword"]'
 class Neovim(Terminal):
     """One Neovim with the plugin, in `folder`."""
 
-    def __init__(self, folder: Path, options: dict[str, Any]) -> None:
-        """`options` go to the plugin's setup()."""
+    def __init__(self, folder: Path, options: dict[str, Any], init: Path = INIT) -> None:
+        """`options` go to the plugin's setup(), if `init` has one."""
         assert PROGRAM.exists(), "Neovim is missing: run `make test-neovim`, or scripts/setup_neovim.py"
         super().__init__(folder)
         self.folder = folder
+        self._init = init
         self._socket = folder / "nvim.sock"
         (folder / "options.json").write_text(json.dumps(options))
 
     def start(self, *paths: Path) -> None:
         """Open `paths`, and wait until there is something on the screen."""
-        command = [PROGRAM, "--clean", "-n", "-u", INIT, "--listen", self._socket, *paths]
+        command = [PROGRAM, "--clean", "-n", "-u", self._init, "--listen", self._socket, *paths]
         environment = {
             "MIDWORD_TEST_OPTIONS": str(self.folder / "options.json"),
             "XDG_STATE_HOME": str(self.folder / "state"),
         }
         self.run(command, environment)
         until(self._socket.exists, lambda: "no socket")
+
+    def wait_for_screen(self, words: str) -> None:
+        """Wait until the user sees these words."""
+        until(lambda: words in "\n".join(self.screen()), lambda: "\n".join(self.screen()))
 
     def leave_insert_mode(self) -> None:
         """Press Escape, and wait: with a key right behind it, a terminal means Alt and that key."""

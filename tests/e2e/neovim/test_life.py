@@ -289,7 +289,7 @@ def test_checkhealth_of_a_running_server(
     report = "\n".join(editor.lines())
     assert "model(s) installed" in report and "a.py: completed" in report and "ERROR" not in report
     editor.type(":help midword-options\r")
-    until(lambda: editor.lua("vim.bo.filetype") == "help", lambda: "\n".join(editor.screen()))
+    until(lambda: editor.lua("vim.bo.buftype") == "help", lambda: "\n".join(editor.screen()))
 
 
 def test_the_lua_code_has_no_warnings() -> None:
