@@ -23,10 +23,10 @@ import numpy.typing as npt
 from engine.errors import InputError
 from engine.tokenizers.base import Encoding
 from engine.tokenizers.bpe import MergeTable
-from engine.tokenizers.cuts import INSIDE, Cut, TokenCuts
+from engine.tokenizers.cuts import INSIDE, Cut, Groups, TokenCuts
 from engine.tokenizers.pairs import Merge, PairTable
 from engine.tokenizers.pretokenize import Pretokenizer
-from engine.tokenizers.utf8 import partial_length
+from engine.tokenizers.utf8 import continuing_bytes, partial_length
 from engine.vocab import BoolArray, TokenKind, Vocab
 
 _NEVER, _IF_NO_MERGE, _ALWAYS = 0, 1, 2
@@ -134,25 +134,35 @@ class ByteLevelBPE:
         """All canonical T with κ(T) == text, the final ones first. Raises InputError as `encode`."""
         found = self._finals(text)
         whole = text[: len(text) - partial_length(text)].decode("utf-8", "surrogateescape")
-        for completion in self._pretokenizer.completions(text):
-            for follower in self._pretokenizer.followers(whole + completion):
-                path = self._path(text, completion, follower)
-                if path not in found and self._goes_on(path):
-                    found.append(path)
-        longer = dict.fromkeys(self._unwhole(text))
-        return found + [path for path in longer if path not in found and self._goes_on(path)]
+        completed = [
+            (completion, follower)
+            for completion in self._pretokenizer.completions(text)
+            for follower in ("", *self._pretokenizer.followers(whole + completion))
+        ]
+        found += [
+            path for path in self._cut_like(text, completed) if path not in found and self._goes_on(path)
+        ]
+        if partial_length(text):
+            raw = text.decode("utf-8", "surrogateescape")
+            broken = [("", follower) for follower in ("", *self._pretokenizer.followers(raw))]
+            others = [path for path in self._cut_like(text, broken) if path not in found]
+            found += [path for path in others if self._goes_on_broken(path)]
+        return found
 
-    def _unwhole(self, text: bytes) -> list[tuple[int, ...]]:
+    def _cut_like(self, text: bytes, readings: list[tuple[str, str]]) -> list[tuple[int, ...]]:
+        """Tokens of `text`, its end read as some (completion, follower)."""
+        paths = [self._path(text, *reading) for reading in readings]
+        return list(dict.fromkeys(paths + (self._unwhole(text, readings) if self._whole else [])))
+
+    def _unwhole(self, text: bytes, readings: list[tuple[str, str]]) -> list[tuple[int, ...]]:
         """Tokens of `text` as if its last word were the beginning of a longer one, where that matters."""
         found = []
-        whole = text[: len(text) - partial_length(text)].decode("utf-8", "surrogateescape")
-        for completion in self._pretokenizer.completions(text) if self._whole else ():
-            for follower in ("", *self._pretokenizer.followers(whole + completion)):
-                words = self._words(text, completion, follower)
-                if words and words[-1] in self._whole:
-                    before = tuple(t for tokens in self._encode_words(words[:-1]) for t in tokens)
-                    symbols = [self._symbols[byte] for byte in words[-1]]
-                    found.append(before + self._merges.encode(symbols))
+        for completion, follower in readings:
+            words = self._words(text, completion, follower)
+            if words and words[-1] in self._whole:
+                before = tuple(t for tokens in self._encode_words(words[:-1]) for t in tokens)
+                symbols = [self._symbols[byte] for byte in words[-1]]
+                found.append(before + self._merges.encode(symbols))
         return found
 
     def is_final(self, tokens: Sequence[int]) -> bool:
@@ -239,6 +249,8 @@ class ByteLevelBPE:
         for row in [*self._recut_rows(tokens), *self._spelling_whole(tokens)]:
             if not allowed[row]:
                 allowed[row] = self._goes_on((*tokens, int(self.vocab.order[row])))
+        for row in self._broken_rows(tokens, allowed):
+            allowed[row] = self._goes_on_broken((*tokens, int(self.vocab.order[row])))
         if partial_length(self.vocab.decode(tokens)):
             self._complete_partial(tokens, allowed, self.is_canonical)
         return allowed
@@ -249,39 +261,76 @@ class ByteLevelBPE:
         after = self._successors_of if partial_length(self.vocab.decode(end)) else self._final_after
         return bool(after(end).any())
 
+    def _goes_on_broken(self, tokens: tuple[int, ...]) -> bool:
+        """Whether some token makes `tokens` final that does not go on with the character at their end."""
+        end = self._context_end(tokens)
+        allowed = self._final_unless_completed(end)
+        text = self.vocab.decode(end)
+        first, last = continuing_bytes(text[len(text) - partial_length(text) :])
+        low, high = self.vocab.prefix_range(bytes([first]))[0], self.vocab.prefix_range(bytes([last]))[1]
+        return bool(allowed[:low].any() or allowed[high:].any())
+
     def _final_successors(self, tokens: tuple[int, ...]) -> BoolArray:
         """(vocab.rows,): the tokens t for which tokens + [t] is final."""
-        text = self.vocab.decode(tokens)
-        shape, positions = self._pretokenizer.shapes.context_shape(text.decode("utf-8", "surrogateescape"))
+        allowed = self._final_unless_completed(tokens)
+        if partial_length(self.vocab.decode(tokens)):
+            self._complete_partial(tokens, allowed, self.is_final)
+        return allowed
+
+    def _final_unless_completed(self, tokens: tuple[int, ...]) -> BoolArray:
+        """`_final_successors` but for tokens that go on with a character inside which `tokens` end."""
+        shape, positions = self._shape_of(tokens)
         codes, outcomes = self._cuts.outcomes(shape)
         verdicts = self._verdicts(tokens, outcomes, positions)
-        free = self._pairs.successors(tokens[-1]) if tokens else self._mergeable_rows
         allowed = self._cuts.groups_after(shape).choose(
-            verdicts[codes], free & self._mergeable_rows, self._reachable_rows
+            verdicts[codes], self._free(tokens), self._reachable_rows
         )
         for row in self._spelling_whole(tokens):
             allowed[row] = allowed[row] and self.is_final([*tokens, int(self.vocab.order[row])])
-        if partial_length(text):
-            self._complete_partial(tokens, allowed, self.is_final)
         return allowed
 
     def _recut_rows(self, tokens: tuple[int, ...]) -> list[int]:
         """Rows of the tokens that, with some text behind them, would be cut otherwise than at the end."""
-        text = self.vocab.decode(tokens).decode("utf-8", "surrogateescape")
-        shape, positions = self._pretokenizer.shapes.context_shape(text)
+        shape, positions = self._shape_of(tokens)
         recuts = self._cuts.recuts(shape)
         if not recuts:
             return []
-        groups = self._cuts.groups_after(shape)
-        verdicts = self._verdicts(tokens, [cut for _, cut in recuts], positions)
-        matters = np.zeros(len(groups.shapes), dtype=np.int8)
-        matters[
-            [group for (group, _), verdict in zip(recuts, verdicts, strict=True) if verdict != _NEVER]
-        ] = _ALWAYS
-        rows: list[int] = np.flatnonzero(
-            groups.choose(matters, self._reachable_rows, self._reachable_rows)
-        ).tolist()
+        verdicts = self._best_verdicts(tokens, recuts, positions, self._cuts.groups_after(shape))
+        chosen = self._cuts.groups_after(shape).choose(verdicts, self._free(tokens), self._reachable_rows)
+        rows: list[int] = np.flatnonzero(chosen).tolist()
         return rows
+
+    def _broken_rows(self, tokens: tuple[int, ...], allowed: BoolArray) -> list[int]:
+        """Rows that are not `allowed`, but may be if the character inside which they end is broken off.
+
+        Without those that may go on with a character inside which `tokens` end.
+        """
+        shape, positions = self._shape_of(tokens)
+        ways, groups, rows = self._cuts.broken(shape), self._cuts.broken_after(shape), self._cuts.broken_rows
+        verdicts = self._best_verdicts(tokens, ways, positions, groups)
+        chosen = groups.choose(verdicts, self._free(tokens)[rows], self._reachable_rows[rows])
+        if partial_length(self.vocab.decode(tokens)):
+            low, high = self._continuation_rows
+            chosen = chosen & ((rows < low) | (rows >= high))
+        found: list[int] = rows[chosen & ~allowed[rows]].tolist()
+        return found
+
+    def _free(self, tokens: tuple[int, ...]) -> BoolArray:
+        """(vocab.rows,): the tokens with which no merge crosses the boundary, were there no cut."""
+        return self._pairs.successors(tokens[-1]) & self._mergeable_rows if tokens else self._mergeable_rows
+
+    def _best_verdicts(
+        self, tokens: tuple[int, ...], ways: list[tuple[int, Cut]], positions: list[int], groups: Groups
+    ) -> npt.NDArray[np.int8]:
+        """For each of the `groups` the most that one of the `ways` (group, outcome) allows."""
+        best = np.zeros(len(groups.shapes), dtype=np.int8)
+        verdicts = self._verdicts(tokens, [cut for _, cut in ways], positions)
+        np.maximum.at(best, np.array([group for group, _ in ways], dtype=np.int64), verdicts)
+        return best
+
+    def _shape_of(self, tokens: tuple[int, ...]) -> tuple[str, list[int]]:
+        text = self.vocab.decode(tokens).decode("utf-8", "surrogateescape")
+        return self._pretokenizer.shapes.context_shape(text)
 
     def _spelling_whole(self, tokens: tuple[int, ...]) -> list[int]:
         """Rows of the tokens that complete a whole token's bytes with some of the last `tokens`."""

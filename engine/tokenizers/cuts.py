@@ -15,7 +15,7 @@ import numpy.typing as npt
 from engine.kernels import choose_tokens
 from engine.tokenizers.pretokenize import Pretokenizer
 from engine.tokenizers.utf8 import partial_length
-from engine.vocab import BoolArray, Vocab
+from engine.vocab import BoolArray, IntArray, Vocab
 
 Cut = tuple[int, ...]
 """Word ends inside a context (shape positions)."""
@@ -45,7 +45,11 @@ class Groups:
 
 
 class TokenCuts:
-    """The cuts behind any context, for the tokens of one vocabulary."""
+    """The cuts behind any context, for the tokens of one vocabulary.
+
+    A token that ends inside a character is read as each completion, and as *broken*: the character never
+    comes, so that its bytes stand by themselves. Text that ends there is not read so, but text may follow.
+    """
 
     def __init__(self, vocab: Vocab, pretokenizer: Pretokenizer) -> None:
         rows: list[int] = []
@@ -56,15 +60,28 @@ class TokenCuts:
                 rows.append(row)
                 texts.append(whole + completion)
         self._pretokenizer = pretokenizer
-        self._reached, self._others = (
-            Groups(rows, pretokenizer.shapes.word_shapes(texts, reached=reached)) for reached in (True, False)
-        )
+        self._reached, self._others = self._both_groups(rows, texts)
+        broken = [row for row, token in enumerate(vocab.sorted_bytes) if partial_length(token)]
+        raw = [vocab.sorted_bytes[row].decode("utf-8", "surrogateescape") for row in broken]
+        self._broken_reached, self._broken_others = self._both_groups(broken, raw)
+        self.broken_rows: IntArray = np.array(broken, dtype=np.int64)
         self.outcomes = lru_cache(maxsize=4096)(self._outcomes)
         self.recuts = lru_cache(maxsize=4096)(self._recuts)
+        self.broken = lru_cache(maxsize=4096)(self._broken)
+
+    def _both_groups(self, rows: Sequence[int], texts: Sequence[str]) -> tuple[Groups, Groups]:
+        """Behind a context that reaches into them, and behind any other."""
+        shapes = self._pretokenizer.shapes
+        reached, others = (shapes.word_shapes(texts, reached=reached) for reached in (True, False))
+        return Groups(rows, reached), Groups(rows, others)
 
     def groups_after(self, shape: str) -> Groups:
         """The groups that the numbers of `outcomes` and `recuts` are of."""
         return self._reached if self._pretokenizer.shapes.reaches_on(shape) else self._others
+
+    def broken_after(self, shape: str) -> Groups:
+        """The groups, of the tokens in `broken_rows` alone, that the numbers of `broken` are of."""
+        return self._broken_reached if self._pretokenizer.shapes.reaches_on(shape) else self._broken_others
 
     def _outcomes(self, shape: str) -> tuple[npt.NDArray[np.int16], list[Cut]]:
         """For each group of tokens behind `shape` the number of its outcome, and the outcomes."""
@@ -81,13 +98,28 @@ class TokenCuts:
         found: dict[tuple[int, Cut], None] = {}
         codes, outcomes = self.outcomes(shape)
         for group, token_shape in enumerate(self.groups_after(shape).shapes):
-            both = shape + token_shape
-            for follower in self._pretokenizer.followers(both):
-                cuts = [cut for cut in self._pretokenizer.cuts(both + follower) if cut < len(both)]
-                outcome = _outcome(cuts, len(shape))
+            for outcome in self._followed(shape, token_shape):
                 if outcome not in (INSIDE, outcomes[codes[group]]):
                     found[group, outcome] = None
         return list(found)
+
+    def _broken(self, shape: str) -> list[tuple[int, Cut]]:
+        """(group, outcome) for each way in which a broken character can be cut behind `shape`."""
+        found: dict[tuple[int, Cut], None] = {}
+        for group, token_shape in enumerate(self.broken_after(shape).shapes):
+            alone = self._pretokenizer.cuts(shape + token_shape)[:-1]
+            for outcome in (_outcome(alone, len(shape)), *self._followed(shape, token_shape)):
+                if outcome != INSIDE:
+                    found[group, outcome] = None
+        return list(found)
+
+    def _followed(self, shape: str, token_shape: str) -> list[Cut]:
+        """The outcomes with each kind of text behind, as far as that matters."""
+        both = shape + token_shape
+        return [
+            _outcome([cut for cut in self._pretokenizer.cuts(both + follower) if cut < len(both)], len(shape))
+            for follower in self._pretokenizer.followers(both)
+        ]
 
 
 def _outcome(cuts: Sequence[int], context_end: int) -> Cut:

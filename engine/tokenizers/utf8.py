@@ -29,3 +29,13 @@ def completion_span(partial: bytes) -> tuple[int, int] | None:
     if low >= 0xD800 and high <= 0xDFFF:
         return None
     return (low, high) if low <= high else None
+
+
+def continuing_bytes(partial: bytes) -> tuple[int, int]:
+    """The first and the last byte that go on with the UTF-8 beginning `partial`; all between them do."""
+    span = completion_span(partial)
+    assert span is not None, partial
+    low, high = span
+    if low < 0xD800 <= high <= 0xDFFF:
+        high = 0xD7FF
+    return chr(low).encode()[len(partial)], chr(high).encode()[len(partial)]

@@ -21,9 +21,16 @@ BYTE_LEVEL = {
     "cut characters": ByteLevelToy(
         _symbols("a\xc3\xa9\x97"), ((b"\xc3", b"\xa9"), (b"a", b"\xc3"), (b"a", b"\xc3\xa9")), "gpt-2"
     ),
+    "broken characters": ByteLevelToy(
+        _symbols("\xcc\x81"),
+        ((b"\x81", b"\x81"), (b"\xcc", b"\x81"), (b"\x81", b"\xcc"), (b"\xcc\x81", b"\xcc")),
+        "tekken",
+    ),
 }
 """Under "starcoder" the merge of two digits, and under "gpt-2" none, is unreachable. é (C3 A9) is a
-letter and × (C3 97) is not, so an "a" may be joined with the first byte of one and not of the other."""
+letter and × (C3 97) is not, so an "a" may be joined with the first byte of one and not of the other. All
+that CC begins are accents, and under "tekken" they belong to the word before them; a CC that begins
+nothing does not, so it may be a token where an accent's first byte is joined with what stands before it."""
 
 SENTENCE_PIECE = {
     "byte fallback": SentencePieceToy(
