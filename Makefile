@@ -2,7 +2,7 @@
 #   make demo   complete in the middle of names of a real file, with the default model
 #   make test   everything the project checks
 .NOTPARALLEL:
-.PHONY: help demo test test-vscode test-torch check clean test-long bench-cursors bench-kernels bench-noise bench-speculation bench-genlm bench-replay bench-peers bench-start test-neovim test-emacs
+.PHONY: help demo test test-vscode test-torch check clean test-long bench-cursors bench-kernels bench-noise bench-speculation bench-genlm bench-replay bench-peers bench-start test-neovim test-emacs test-helix
 BIN := .venv/bin
 
 help:
@@ -40,6 +40,12 @@ test-emacs:
 	@$(BIN)/python scripts/setup_emacs.py
 	$(BIN)/pytest tests/e2e/emacs
 
+# Helix with the settings of docs/clients.md; not in Debian 12, so not part of `make test`.
+test-helix:
+	@scripts/setup test
+	@$(BIN)/python scripts/setup_helix.py
+	$(BIN)/pytest tests/e2e/helix
+
 check:
 	@scripts/setup test
 	$(BIN)/ruff check .
@@ -50,7 +56,7 @@ check:
 test-long:
 	@scripts/setup test
 	@$(BIN)/python scripts/setup_emacs.py
-	$(BIN)/pytest -m long tests
+	$(BIN)/pytest -m long --ignore tests/e2e/helix tests
 
 # A million random pairs of tokens a family, and the long tests of all vocabularies at hand.
 .PHONY: test-tokenizers example-markov bench-keystrokes
