@@ -95,8 +95,10 @@ bench-speculation:
 	@scripts/setup run
 	@$(BIN)/python -m bench.speculation
 
-# torch is large (the CPU build 0.2 GB, CUDA builds gigabytes), so its tests have an environment of their own
-# over .venv. On a machine with a GPU the same target runs them there.
+# torch is large, so its tests have an environment of their own over .venv. The wheel is the one that pip's index
+# offers first: on Linux PyPI's is the CUDA build (gigabytes); with
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu it is the CPU build (0.2 GB).
+# On a machine with a GPU the same target runs the tests there.
 TORCH ?= torch==2.13.0
 .venv-torch/ready: pyproject.toml Makefile
 	@scripts/setup test

@@ -1,6 +1,6 @@
 """What do smaller keys and values save, and what do they cost?
 
-    python -m bench.kv_economy [--windows 3] [--tokens 1536] [--torch]
+    python -m bench.kv_economy [--windows 3] [--tokens 1536] [--torch] [--ways f32,q8_0]
 
 Held-out Python is read token by token behind a growing context, as a document that is typed: `--tokens`
 tokens a window, of which the last half counts. For each way to keep keys and values this prints the
@@ -10,8 +10,9 @@ per byte, and by how much these differ from F32 with a 95 % bootstrap interval o
 With llama.cpp: F32 and F16, the quantised types q8_0 and q4_0, and attention sinks with a sliding window
 (StreamingLLM, Xiao et al. 2023, arXiv 2309.17453): the first 4 tokens and the last W stay, what lies
 between is removed and later keys are turned back to their new positions. With --torch: the same model's
-F32 weights as a folder, on the torch backend (`make bench-kv` has an environment with torch), F32 and
-KIVI's 4 and 2 bits. The last line is JSON.
+F32 weights as a folder, on the torch backend's CPU (`make bench-kv` has an environment with torch), F32 and
+KIVI's 4 and 2 bits, and besides weights of bf16 (and so keys and values of bf16) and of int8. The last
+line is JSON.
 """
 
 from __future__ import annotations
@@ -149,25 +150,36 @@ def llama_ways(path: Path, windows: Sequence[int]) -> list[Way]:
     ]
 
 
+TORCH_WAYS = {
+    "f32": ("f32", "f32"),
+    "kivi4": ("f32", "kivi4"),
+    "kivi2": ("f32", "kivi2"),
+    "bf16 weights": ("bf16", "auto"),
+    "int8 weights": ("int8", "auto"),
+}
+"""Name → types of the weights and of keys and values."""
+
+
 def torch_ways(folder: Path) -> list[Way]:
-    """F32 and KIVI."""
+    """TORCH_WAYS on the CPU."""
     import torch
 
     from engine.backends.torch import TorchBackend
     from engine.backends.torch_model import read_model
 
-    def opened(kv: str) -> TorchBackend:
-        model = read_model(folder, "f32", torch.device("cpu"))
+    def opened(weights: str, kv: str) -> TorchBackend:
+        model = read_model(folder, weights, torch.device("cpu"))
         return TorchBackend(model, context_length=CONTEXT, kv=kv)
 
-    def reader(kv: str) -> tuple[Reader, Backend]:
-        backend = opened(kv)
+    def reader(weights: str, kv: str) -> tuple[Reader, Backend]:
+        backend = opened(weights, kv)
         return BackendReader(backend), backend
 
     ways = []
-    for kv in ("f32", "kivi4", "kivi2"):
-        backend = opened(kv)
-        ways.append(Way(f"torch {kv}", lambda kv=kv: reader(kv), backend.kv_bytes / CONTEXT, CONTEXT))
+    for name, types in TORCH_WAYS.items():
+        backend = opened(*types)
+        cell_bytes = backend.kv_bytes / backend.context_length
+        ways.append(Way(name, lambda types=types: reader(*types), cell_bytes, CONTEXT))
         backend.close()
     return ways
 
@@ -242,6 +254,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=1536, help="tokens of each text")
     parser.add_argument("--sinks", default="256,512,1024", help="windows beside the sinks")
     parser.add_argument("--torch", action="store_true", help="measure the torch backend, not llama.cpp")
+    parser.add_argument("--ways", help="only these, by name, compared with the first (default: all)")
     options = parser.parse_args()
     path = resolve(MODEL).path
     tokenizer = tokenizer_from_metadata(read_metadata(path))
@@ -249,9 +262,13 @@ def main() -> None:
     counted = np.array([len(tokenizer.vocab.decode(text[len(text) // 2 + 1 :])) for text in texts], float)
     with torch_folder(options.torch) as folder:
         ways = torch_ways(folder) if folder else llama_ways(path, list(map(int, options.sinks.split(","))))
+        ways = [way for way in ways if options.ways is None or way.name in options.ways.split(",")]
         measured = {way: measure(way, texts) for way in ways}
     full = measured[ways[0]]
-    table = Table(title=f"{MODEL}, {len(texts)} windows of {options.tokens} tokens, the last half counts")
+    where = "torch" if options.torch else "llama.cpp"
+    table = Table(
+        title=f"{MODEL}, {where}, {len(texts)} windows of {options.tokens} tokens, the last half counts"
+    )
     for heading in (
         "keys and values",
         f"MB of {CONTEXT}",

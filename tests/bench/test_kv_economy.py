@@ -9,7 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.kv_economy import SINKS, BackendReader, SinkReader, Way, interval, llama_ways, measure
+from bench.kv_economy import (
+    SINKS,
+    TORCH_WAYS,
+    BackendReader,
+    SinkReader,
+    Way,
+    interval,
+    llama_ways,
+    measure,
+    torch_ways,
+)
 from engine.backends.llama_cpp import LlamaCppBackend
 from tests.engine.backends.tiny_llama import CONTEXT, write_tiny_llama
 
@@ -66,3 +76,24 @@ def test_a_way_is_measured_on_the_last_half(tmp_path: Path) -> None:
 def test_a_constant_difference_has_no_spread() -> None:
     low, high = interval(np.array([2.0, 2.0, 2.0]), np.array([10.0, 10.0, 10.0]))
     assert low == high == pytest.approx(0.2)
+
+
+def test_ways_on_torch_take_less_and_say_nearly_the_same(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="is not installed; `make test-torch` runs this")
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        vocab_size=200, hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=4096, bos_token_id=None, eos_token_id=1,
+    )  # fmt: skip
+    torch.manual_seed(9)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    ways = {way.name: way for way in torch_ways(tmp_path)}
+    assert list(ways) == list(TORCH_WAYS)
+    size = {name: way.megabytes / ways["f32"].megabytes for name, way in ways.items()}
+    assert size["kivi2"] < size["kivi4"] < 0.5 == size["bf16 weights"]
+    assert size["int8 weights"] == 1
+    rng = random.Random(1)  # more than KIVI keeps whole
+    tokens = [[rng.randrange(200) for _ in range(900)]]
+    bits = {name: float(measure(way, tokens).bits[0]) for name, way in ways.items()}
+    assert len(set(bits.values())) == len(bits), "all of them differ, so each type is really used"
+    assert all(value == pytest.approx(bits["f32"], rel=0.02) for value in bits.values())

@@ -21,12 +21,15 @@ from engine.backends.base import Backend, StopSignal
 from engine.backends.fake import FakeBackend, random_table
 from engine.backends.llama_cpp import LlamaCppBackend
 from engine.cache import Scorer
+from engine.covers import DROPPED_BOUND, CoverSpace
 from engine.errors import BackendError, Cancelled
 from engine.tree import ROOT, TokenPath, TokenTree, tree_of
 from engine.vocab import FloatArray
 from tests.engine.backends.tiny_llama import CONTEXT, write_tiny_folder, write_tiny_llama
+from tests.engine.models_of_tables import CODE, vocabulary
+from tests.engine.toy_models import resolved
 
-VOCABULARY = 300
+VOCABULARY = len(vocabulary().tokenizer.vocab)
 TOLERANCE = 1e-5
 """Largest total variation allowed between two ways to score the same path, F32 weights and F32 KV."""
 
@@ -292,3 +295,20 @@ def test_random_questions_equal_the_reference(open_backend: Open) -> None:
         for node, row in zip(wanted, rows, strict=True):
             path = (*context, *(tree.tokens[n] for n in tree.branch(node)))
             assert variation(row, score(reference, path)) < TOLERANCE
+
+
+def test_what_the_certificate_says_is_unknown_bounds_what_was_left_out(open_backend: Open) -> None:
+    """Covers opened and read on without asking, against a backend that was asked for all of them."""
+    tokenizer = vocabulary().tokenizer
+    left, right = (CoverSpace(tokenizer, Scorer(open_backend()), (), StopSignal()) for _ in "lr")
+    unknown = []
+    for start in range(0, len(CODE) - 22, 4):
+        text = CODE[start : start + 22]
+        opened = left.open((0,), text[:20])
+        assert opened.shares.unknown <= DROPPED_BOUND
+        state = opened.read(text[20:])
+        found, truth = state.shares, resolved(right.open((0,), text)).shares
+        assert np.abs(found.known - truth.known).max() <= found.unknown + TOLERANCE, text
+        assert found.known.sum() + found.unknown + found.non_canonical == pytest.approx(1)
+        unknown.append(found.unknown)
+    assert max(unknown) > 0.01, "nothing was left out, so nothing was shown"

@@ -26,6 +26,9 @@ from engine.backends.torch_int8 import quantise_rows  # noqa: E402
 from engine.completer import Completer  # noqa: E402
 from engine.errors import BackendError, ModelUnsupported  # noqa: E402
 from engine.model import open_folder, open_gguf  # noqa: E402
+from engine.models.gguf import read_metadata  # noqa: E402
+from engine.models.store import resolve  # noqa: E402
+from engine.tokenizers.gguf_family import tokenizer_from_metadata  # noqa: E402
 from engine.tree import ROOT, TokenTree, tree_of  # noqa: E402
 from engine.types import Request  # noqa: E402
 from engine.vocab import FloatArray  # noqa: E402
@@ -267,6 +270,25 @@ def test_a_gguf_as_a_folder_is_the_same_model(tmp_path: Path) -> None:
     path = [random.Random(9).randrange(theirs.vocab_size) for _ in range(100)]
     assert variation(row_of(opened(tmp_path), path), row_of(theirs, path)) < SAME_WEIGHTS
     theirs.close()
+
+
+@pytest.mark.model
+@pytest.mark.long
+def test_the_default_model_is_the_same_on_torch(tmp_path: Path) -> None:
+    """All its 135 million F32 weights, behind contexts of up to 300 tokens of Python."""
+    path = resolve("smollm2-135m:f32").path
+    write_folder(path, tmp_path)
+    theirs = LlamaCppBackend(path, context_length=CONTEXT, threads=1)
+    tokens = tokenizer_from_metadata(read_metadata(path)).encode(Path(random.__file__).read_bytes())
+    ours, rng = opened(tmp_path), random.Random(10)
+    off = []
+    for _ in range(5):
+        start, length = rng.randrange(len(tokens) - 300), rng.randrange(1, 300)
+        context = list(tokens[start : start + length])
+        off.append(variation(row_of(ours, context), row_of(theirs, context)))
+    theirs.close()
+    print(f"largest total variation {max(off):.1e}")
+    assert max(off) < 1e-4
 
 
 def test_an_unknown_kv_type_is_refused(folder: Path) -> None:
