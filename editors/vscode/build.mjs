@@ -1,10 +1,14 @@
 // Bundles the extension into dist/extension.js; with --tests all tests into build/.
-import { readdirSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { build } from "esbuild";
 
 const shared = { bundle: true, platform: "node", target: "node20", format: "cjs" };
 
 if (process.argv.includes("--tests")) {
+  // A test that is no more must not be run.
+  for (const kind of ["unit", "e2e"]) {
+    rmSync(`build/${kind}`, { recursive: true, force: true });
+  }
   await build({
     ...shared,
     entryPoints: ["unit", "e2e"].flatMap((kind) =>

@@ -1,7 +1,8 @@
-/** A machine without the server: the extension offers to install it, and does so from its own sources. */
+/** A machine without the server and a workspace that nobody trusts yet: the server is installed from the extension's
+ * own sources, the user's model completes; once the workspace is trusted, it may choose another. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { after, before, test } from "node:test";
@@ -17,6 +18,7 @@ let window: Window;
 
 before(async () => {
   server = await CodeServer.start({
+    trust: "asked",
     machine: { "midword.pythonPath": pythonWithDependencies() },
     environment: {
       PATH: "/usr/bin:/bin",
@@ -27,6 +29,9 @@ before(async () => {
       CXX: "false",
     },
   });
+  mkdirSync(server.file(".vscode"));
+  const settings = { "midword.model": server.file("other.gguf") };
+  writeFileSync(server.file(".vscode/settings.json"), JSON.stringify(settings));
   const file = server.file("storage.py");
   writeFileSync(file, BEFORE);
   window = await Window.open(server.url(file, 6, 21));
@@ -47,9 +52,15 @@ test("the status says that there is no server, and installing it is offered", as
   await window.waitForStatus(/Model: smollm2-135m/);
 });
 
-test("the installed server completes", async () => {
+test("the installed server completes, with the user's model", async () => {
   await window.type("compute_");
   assert.match(await window.waitForGhostText(), /^total/);
+});
+
+test("once the workspace is trusted, its own model counts", async () => {
+  await window.run("Workspaces: Manage Workspace Trust");
+  await window.trust();
+  await window.waitForStatus(/error.*other\.gguf/);
 });
 
 /**

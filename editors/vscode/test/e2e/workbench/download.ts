@@ -81,9 +81,11 @@ test("choosing a model that is not here downloads it with progress, then it comp
 
 test("a model that the server has to fetch is a percentage in the status bar", async () => {
   await rm(server.inHome("models/chosen"), { recursive: true });
+  server.isOlder = false;
   await window.run("midword: Restart the Server");
   await download.deliver(async () => {
-    await window.waitForStatus(/^midword, model (49|50) %/);
+    const told = await window.waitForStatus(/^midword, model [1-9]\d? %/);
+    assert.ok(Number(/\d+/.exec(told)?.[0]) <= 50, told); // the engine does not tell each block
   });
   await window.waitForStatus(/Model: chosen/);
   await window.run("midword: Choose Model…");

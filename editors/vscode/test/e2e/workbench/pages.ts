@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { AT_END, IN_LINE, open, restartServer, server, window } from "./session";
+import { IN_LINE, open, restartServer, server, window } from "./session";
 
 test("models are listed with size, licence and fit, the one in use is marked", async () => {
   await window.run("midword: Choose Model…");
@@ -37,9 +37,23 @@ test("a completion is explained on a page, in a file that is not saved", async (
   await window.closePages();
 });
 
+test("the statistics are the page of `midword stats --html`, and tell what happened in this window", async () => {
+  server.isOlder = true; // for the next test
+  await restartServer(); // a server that ends writes what it has counted
+  const { all, language } = JSON.parse(server.midword("stats", "--json"));
+  assert.deepEqual(Object.keys(language), ["python"]);
+  assert.ok(all.shown > all.accepted && all.accepted >= 5, JSON.stringify(all));
+  const file = server.file("statistics.html");
+  server.midword("stats", "--html", file);
+  await window.run("midword: Show Statistics");
+  const page = await window.webview();
+  assert.equal(page, await window.textOf(readFileSync(file, "utf8")));
+  assert.match(page, /python/);
+  await window.picture("statistics");
+  await window.closePages();
+});
+
 test("a server that cannot explain: the command line does, once the file is saved", async () => {
-  server.isOlder = true;
-  await restartServer();
   const file = await open("older.py", IN_LINE);
   await window.type("custo");
   await window.run("midword: Explain This Completion");
@@ -54,22 +68,5 @@ test("a server that cannot explain: the command line does, once the file is save
   assert.match(page, /Why “m/);
   const [asked] = server.commandLines("explain");
   assert.ok(asked?.startsWith(`explain ${file} --line ${cursor.line} --column ${cursor.column} `), asked);
-  await window.closePages();
-});
-
-test("the statistics are the page of `midword stats --html`, and tell what happened in this window", async () => {
-  server.isOlder = false;
-  await open("counted.py", AT_END);
-  await restartServer(); // a server that ends writes what it has counted
-  const { all, language } = JSON.parse(server.midword("stats", "--json"));
-  assert.deepEqual(Object.keys(language), ["python"]);
-  assert.ok(all.shown > all.accepted && all.accepted >= 5, JSON.stringify(all));
-  const file = server.file("statistics.html");
-  server.midword("stats", "--html", file);
-  await window.run("midword: Show Statistics");
-  const page = await window.webview();
-  assert.equal(page, await window.textOf(readFileSync(file, "utf8")));
-  assert.match(page, /python/);
-  await window.picture("statistics");
   await window.closePages();
 });
