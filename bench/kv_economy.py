@@ -1,6 +1,6 @@
 """What do smaller keys and values save, and what do they cost?
 
-    python -m bench.kv_economy [--windows 3] [--tokens 1536] [--torch] [--ways f32,q8_0]
+    python -m bench.kv_economy [--windows 3] [--tokens 1536] [--torch] [--ways f32,q8_0] [--cpu-time]
 
 Held-out Python is read token by token behind a growing context, as a document that is typed: `--tokens`
 tokens a window, of which the last half counts. For each way to keep keys and values this prints the
@@ -11,8 +11,9 @@ With llama.cpp: F32 and F16, the quantised types q8_0 and q4_0, and attention si
 (StreamingLLM, Xiao et al. 2023, arXiv 2309.17453): the first 4 tokens and the last W stay, what lies
 between is removed and later keys are turned back to their new positions. With --torch: the same model's
 F32 weights as a folder, on the torch backend's CPU (`make bench-kv` has an environment with torch), F32 and
-KIVI's 4 and 2 bits, and besides weights of bf16 (and so keys and values of bf16) and of int8. The last
-line is JSON.
+KIVI's 4 and 2 bits, and besides weights of bf16 (and so keys and values of bf16) and of int8. Of a process
+of one thread (OMP_NUM_THREADS=1) `--cpu-time` takes the processor's time, which other work beside it
+hardly changes. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -194,7 +195,9 @@ class Measured:
     decode_ms: float
 
 
-def measure(way: Way, texts: Sequence[Sequence[int]]) -> Measured:
+def measure(
+    way: Way, texts: Sequence[Sequence[int]], clock: Callable[[], float] = time.perf_counter
+) -> Measured:
     """Reads all windows; decodes behind the last one."""
     reader, backend = way.open()
     bits, seconds, count = [], 0.0, 0
@@ -202,18 +205,18 @@ def measure(way: Way, texts: Sequence[Sequence[int]]) -> Measured:
         reader.clear()
         surprise = list[float]()
         for start in range(0, len(text) - 1, STEP):
-            began = time.perf_counter()
+            began = clock()
             rows = reader.read(text[start : start + STEP])
-            seconds += time.perf_counter() - began
+            seconds += clock() - began
             following = text[start + 1 : start + STEP + 1]
             surprise += [-float(row[token]) / np.log(2) for row, token in zip(rows, following, strict=False)]
             count += len(rows)
         bits.append(sum(surprise[len(text) // 2 :]))
     times = []
     for token in texts[-1][:DECODES]:
-        began = time.perf_counter()
+        began = clock()
         reader.read([token])
-        times.append((time.perf_counter() - began) * 1e3)
+        times.append((clock() - began) * 1e3)
     backend.close()
     return Measured(np.array(bits), count / seconds, float(np.median(times)))
 
@@ -255,7 +258,9 @@ def main() -> None:
     parser.add_argument("--sinks", default="256,512,1024", help="windows beside the sinks")
     parser.add_argument("--torch", action="store_true", help="measure the torch backend, not llama.cpp")
     parser.add_argument("--ways", help="only these, by name, compared with the first (default: all)")
+    parser.add_argument("--cpu-time", action="store_true", help="time of this process instead of the clock's")
     options = parser.parse_args()
+    clock = time.process_time if options.cpu_time else time.perf_counter
     path = resolve(MODEL).path
     tokenizer = tokenizer_from_metadata(read_metadata(path))
     texts = windows_of(tokenizer, options.windows, options.tokens)
@@ -263,7 +268,7 @@ def main() -> None:
     with torch_folder(options.torch) as folder:
         ways = torch_ways(folder) if folder else llama_ways(path, list(map(int, options.sinks.split(","))))
         ways = [way for way in ways if options.ways is None or way.name in options.ways.split(",")]
-        measured = {way: measure(way, texts) for way in ways}
+        measured = {way: measure(way, texts, clock) for way in ways}
     full = measured[ways[0]]
     where = "torch" if options.torch else "llama.cpp"
     table = Table(
