@@ -159,7 +159,7 @@ def brute_all(model: Model, case: Case) -> tuple[FloatArray, float]:
             low, high = 0, vocab.rows
             for end in range(place, len(text)):
                 low, high = vocab.prefix_range(text[place:end], low, high)
-                sums[end] += vocab.next_byte_sums(weights, low, high, end - place)
+                sums[end] += vocab.next_byte_sums(weights[low:high], low, high, end - place)
                 longer = low
                 if end > place:
                     low, longer = vocab.exact_range(text[place:end], low, high)

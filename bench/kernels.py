@@ -62,9 +62,10 @@ class Case:
 def cases(vocab: int, random: np.random.Generator) -> list[Case]:
     """Every kernel on a random vocabulary: `vocab` tokens, all of them text, in random order of their ids."""
     logits = random.normal(0, 3, (8, vocab)).astype(np.float32)
-    row, order = numpy_reference.log_softmax(logits[:1])[0], random.permutation(vocab)
+    row, order = numpy_reference.log_softmax(logits[:1])[0], random.permutation(vocab).astype(np.int32)
     allowed, reachable = random.random(vocab) < 0.7, random.random(vocab) < 0.95
     bytes_ = np.sort(random.integers(0, 256, vocab)).astype(np.uint8)
+    starts = np.searchsorted(bytes_, np.arange(257)).astype(np.int64)
     verdicts = random.integers(0, 3, 100).astype(np.int8)
     groups = random.integers(0, 100, vocab).astype(np.int16)
     table = random_merges(vocab, random)
@@ -75,7 +76,8 @@ def cases(vocab: int, random: np.random.Generator) -> list[Case]:
     ]
     return [
         *found,
-        Case("sorted_weights", "sorted_weights", (row, order, allowed)),
+        Case("sums_of_groups, by first byte", "sums_of_groups", (row, order, allowed, starts)),
+        Case("sorted_weights, 500 tokens", "sorted_weights", (row, order[:500], allowed[:500])),
         Case("sums_by_byte, all tokens", "sums_by_byte", (np.exp(row), bytes_)),
         Case("sums_by_byte, 500 tokens", "sums_by_byte", (np.exp(row[:500]), bytes_[:500])),
         Case("choose_tokens", "choose_tokens", (verdicts, groups, allowed, reachable)),

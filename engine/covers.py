@@ -23,68 +23,22 @@ import numpy as np
 
 from engine.backends.base import StopSignal
 from engine.cache import Scorer
+from engine.contexts import Context, Pending, Scored
 from engine.drafts.drafter import Root
 from engine.errors import InputError
-from engine.kernels import sorted_weights
 from engine.tokenizers.base import Tokenizer
 from engine.tree import TokenPath, common_prefix_length
 from engine.types import ByteDistribution, Cover
-from engine.vocab import FloatArray, IntArray, Vocab
+from engine.vocab import FloatArray, IntArray
 
 STOP = 256
 """Index of "the middle ends here" behind the 256 byte values."""
 WORTH_SCORING = 0.02
 """When the model must be asked, pending covers with at least this share are scored together."""
+MORE_THAN_HALF = 0.5 + 1e-9
+"""A known share above this is the greatest, whatever the others are; rounding is allowed for."""
 DROPPED_BOUND = 1e-4
 """`open` leaves unscored what certainly holds at most this share of P(tail) together."""
-
-
-@dataclass(frozen=True, eq=False)
-class Context:
-    """A scored context: the last token starts with `head`, and is one of rows [low, high)."""
-
-    tokens: TokenPath
-    head: bytes
-    low: int
-    high: int
-    log_weight: float
-    """Natural log of P(tokens | fixed tokens)."""
-    weights: FloatArray
-    """(rows,) P(t | fixed tokens, tokens) in sorted order, 0 where tokens + [t] is not canonical."""
-    stop_share: float
-    """P(a stop token | fixed tokens, tokens), 0 where the text may not end."""
-
-    @cached_property
-    def mass(self) -> float:
-        """P(covers of this context | context): 1 for the exact cover, whatever follows it."""
-        return 1.0 if not self.head else float(self.weights[self.low : self.high].sum())
-
-    def read(self, text: bytes, vocab: Vocab) -> tuple[list[Context], list[Pending]]:
-        """What remains of this context after `text`: a narrower range, if any; tokens that end on the way."""
-        low, high, head, ended = self.low, self.high, self.head, []
-        for length in range(1, len(text) + 1):
-            head += text[length - 1 : length]
-            first, high = vocab.prefix_range(head, low, high)
-            first, low = vocab.exact_range(head, first, high)
-            rest = text[length:]
-            if first < low and (not rest or vocab.may_start(rest)):
-                ended += [self._ended(row, rest, vocab) for row in range(first, low) if self.weights[row] > 0]
-        narrowed = replace(self, head=head, low=low, high=high)
-        return [narrowed] if low < high and narrowed.mass > 0 else [], ended
-
-    def _ended(self, row: int, head: bytes, vocab: Vocab) -> Pending:
-        """The cover whose last token is that of `row`, with `head` read behind it."""
-        log_weight = self.log_weight + math.log(self.weights[row])
-        return Pending((*self.tokens, int(vocab.order[row])), head, log_weight)
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """An exact cover at the place where `head` began that has not been scored: at most its weight."""
-
-    tokens: TokenPath
-    head: bytes
-    log_weight: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +49,13 @@ class ByteShares:
     """(257,): by next byte, and STOP."""
     unknown: float
     """Upper bound on what pending covers hold."""
-    non_canonical: float
     log_total: float
     """Natural log of P(x | fixed tokens), pending covers counted in full."""
+
+    @property
+    def non_canonical(self) -> float:
+        """Share of what no tokenizer would produce."""
+        return max(0.0, 1.0 - float(self.known.sum()) - self.unknown)
 
     def certain_best(self) -> int | None:
         """The likeliest symbol, if what is unknown cannot change which it is; else None.
@@ -105,10 +63,13 @@ class ByteShares:
         STOP if nothing can follow at all.
         """
         best = int(self.known.argmax())
-        if self.known[best] == 0:
+        most = float(self.known[best])
+        if most == 0:
             return STOP if self.unknown == 0 else None
+        if self.unknown == 0 or most > MORE_THAN_HALF:
+            return best
         second = np.partition(self.known, -2)[-2]
-        return best if self.unknown == 0 or self.known[best] >= second + self.unknown else None
+        return best if most >= second + self.unknown else None
 
 
 class CoverSpace:
@@ -135,7 +96,7 @@ class CoverSpace:
         shared = common_prefix_length([tokens for tokens, _ in contexts])
         settled = contexts[0][0][:shared]
         relative = [(tokens[shared:], head) for tokens, head in contexts]
-        root = CoverState(self, fixed + settled, settled, (), ())
+        root = CoverState(self, fixed + settled, settled, tail[len(self.tokenizer.vocab.decode(settled)) :])
         scored = [c for c in relative if self._first_unscored(root.fixed, c[0]) is None]
         state = root.with_branches(scored)
         rest = [c for c in relative if c not in scored]
@@ -144,7 +105,8 @@ class CoverSpace:
         inner = {root.fixed + tokens[:k] for tokens, _ in rest for k in range(len(tokens) + 1)}
         roots = [Root(root.fixed + tokens, head) for tokens, head in relative]
         self.scorer.rows(sorted(inner, key=len), self.stop, roots)
-        return replace(state.with_branches(rest), pending=dropped)
+        state = state.with_branches(rest)
+        return state.with_covers(state.contexts, dropped)
 
     def _first_unscored(self, fixed: TokenPath, tokens: TokenPath) -> int | None:
         """Least k such that nothing is known of what follows `tokens[:k]`; None if all is known."""
@@ -156,16 +118,15 @@ class CoverSpace:
         All that starts with the tokens of a pending cover is at most its weight, so the shortest
         unscored beginnings are compared with what the scored contexts of `state` hold.
         """
-        starts: dict[TokenPath, bytes] = {}
-        for tokens, head in unscored:
-            first = self._first_unscored(state.fixed, tokens)
-            starts[tokens[:first]] = self.tokenizer.vocab.decode(tokens[first:]) + head
+        starts = {tokens[: self._first_unscored(state.fixed, tokens)] for tokens, _ in unscored}
+        decode = self.tokenizer.vocab.decode
         found = [
-            Pending(tokens, head, self._log_weight(state.fixed, tokens)) for tokens, head in starts.items()
+            Pending(tokens, len(decode(tokens)), self._log_weight(state.fixed, tokens))
+            for tokens in sorted(starts)
         ]
         found.sort(key=lambda p: p.log_weight)
         held = np.logaddexp.accumulate([p.log_weight for p in found])
-        known = np.logaddexp.reduce([c.log_weight + float(np.log(c.mass)) for c in state.contexts])
+        known = np.logaddexp.reduce([c.log_mass for c in state.contexts])
         most = known + np.log(DROPPED_BOUND) if DROPPED_BOUND else -np.inf
         return tuple(found[: int(np.searchsorted(held, most, side="right"))])
 
@@ -203,8 +164,17 @@ class CoverState:
     fixed: TokenPath
     settled: TokenPath
     """The last of the `fixed` tokens: those of the tail that no cover disputes."""
-    contexts: tuple[Context, ...]
-    pending: tuple[Pending, ...]
+    text: bytes
+    """What was read behind the fixed tokens."""
+    contexts: tuple[Context, ...] = ()
+    pending: tuple[Pending, ...] = ()
+    pending_log: float = -math.inf
+    """Natural log of the sum of their weights."""
+
+    def with_covers(self, contexts: Sequence[Context], pending: Sequence[Pending]) -> CoverState:
+        """Other covers of the same bytes."""
+        pending = tuple(pending)
+        return replace(self, contexts=tuple(contexts), pending=pending, pending_log=_log_sum(pending))
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -217,15 +187,19 @@ class CoverState:
 
     def push(self, byte: int) -> CoverState:
         """The covers once `byte` has been read. Never asks the model."""
-        text, vocab = bytes([byte]), self.space.tokenizer.vocab
-        contexts: list[Context] = []
-        begun = [p for p in self.pending if p.head or vocab.may_start(text)]
-        pending = [Pending(p.tokens, p.head + text, p.log_weight) for p in begun]
+        end, contexts, ended = len(self.text) + 1, [], []
         for context in self.contexts:
-            rest, ended = context.read(text, vocab)
-            contexts += rest
-            pending += ended
-        return replace(self, contexts=tuple(contexts), pending=tuple(pending))
+            rest, over = context.push(byte, end)
+            contexts += [rest] if rest else []
+            ended += over
+        pending, log = self.pending, self.pending_log
+        if not self.space.tokenizer.vocab.may_start(byte):
+            pending = tuple(p for p in pending if p.start < end - 1)
+            log = _log_sum(pending)
+        if ended:
+            pending, log = pending + tuple(ended), float(np.logaddexp(log, _log_sum(ended)))
+        text = self.text + bytes([byte])
+        return CoverState(self.space, self.fixed, self.settled, text, tuple(contexts), pending, log)
 
     # -- scoring ----------------------------------------------------------------------------------
 
@@ -236,41 +210,53 @@ class CoverState:
         """
         found = list(self.contexts)
         for tokens, head in branches:
-            context = self.opened(tokens, self.space._log_weight(self.fixed, tokens))
-            found += context.read(head, self.space.tokenizer.vocab)[0]
+            log_weight = self.space._log_weight(self.fixed, tokens)
+            found += self._opened(Pending(tokens, len(self.text) - len(head), log_weight))[0]
         return replace(self, contexts=tuple(found))
 
-    def opened(self, tokens: TokenPath, log_weight: float) -> Context:
-        """The context `tokens` before its last token has begun. Asks the model unless the row is cached.
+    def _opened(self, cover: Pending) -> tuple[list[Context], list[Pending]]:
+        """What remains of the context `cover.tokens` behind all that was read; tokens that ended on the way.
 
-        What may follow depends on the tail's tokens from its start: on `settled` too.
+        Asks the model unless the row is cached. What may follow depends on the tail's tokens from its start:
+        on `settled` too.
         """
         space, vocab = self.space, self.space.tokenizer.vocab
-        (row,) = space.scorer.rows([self.fixed + tokens], space.stop)
-        weights = sorted_weights(row, vocab.order, space.tokenizer.successors(self.settled + tokens))
-        may_end = space.tokenizer.may_end(self.settled + tokens)
-        stop_share = float(np.exp(row[space.stop_tokens]).sum()) if may_end else 0.0
-        return Context(tokens, b"", 0, vocab.rows, log_weight, weights, stop_share)
+        (row,) = space.scorer.rows([self.fixed + cover.tokens], space.stop)
+        tokens = self.settled + cover.tokens
+        may_end = cover.start == len(self.text) and space.tokenizer.may_end(tokens)
+        stop_share = sum(map(math.exp, row[space.stop_tokens].tolist())) if may_end else 0.0
+        scored = Scored(vocab, row, space.tokenizer.successors(tokens), stop_share)
+        log = cover.log_weight
+        context: Context | None = Context(cover.tokens, cover.start, 0, vocab.rows, log, log, scored, None)
+        ended: list[Pending] = []
+        for end in range(cover.start + 1, len(self.text) + 1):
+            if context is None:
+                break
+            context, over = context.push(self.text[end - 1], end)
+            if end == len(self.text) or vocab.may_start(self.text[end]):
+                ended += over
+        return [context] if context else [], ended
 
     def resolve(self, chosen: Sequence[Pending]) -> CoverState:
         """The same covers with the `chosen` pending ones scored, in one evaluation."""
-        total = self.shares.log_total
+        total, text = self.shares.log_total, self.text
         roots = [
-            Root(self.fixed + p.tokens, p.head, float(np.exp(min(0.0, p.log_weight - total)))) for p in chosen
+            Root(self.fixed + p.tokens, text[p.start :], math.exp(min(0.0, p.log_weight - total)))
+            for p in chosen
         ]
         self.space.scorer.rows([root.path for root in roots], self.space.stop, roots)
         contexts = list(self.contexts)
         pending = [p for p in self.pending if p not in chosen]
         for p in chosen:
-            rest, ended = self.opened(p.tokens, p.log_weight).read(p.head, self.space.tokenizer.vocab)
+            rest, ended = self._opened(p)
             contexts += rest
             pending += ended
-        return replace(self, contexts=tuple(contexts), pending=tuple(pending))
+        return self.with_covers(contexts, pending)
 
     @property
     def worth_scoring(self) -> Sequence[Pending]:
         """The pending covers that are scored next: those with a share of WORTH_SCORING, or else all."""
-        least = self.shares.log_total + float(np.log(WORTH_SCORING))
+        least = self.shares.log_total + math.log(WORTH_SCORING)
         return [p for p in self.pending if p.log_weight >= least] or self.pending
 
     def ask(self) -> CoverState:
@@ -282,41 +268,37 @@ class CoverState:
     @cached_property
     def shares(self) -> ByteShares:
         """What each next byte, a stop, and everything else hold of P(x)."""
-        logs = [c.log_weight + math.log(c.mass) for c in self.contexts]
-        logs += [p.log_weight for p in self.pending]
-        peak = max(logs, default=0.0)
-        vocab, known = self.space.tokenizer.vocab, np.zeros(STOP + 1)
+        logs = [context.log_mass for context in self.contexts]
+        peak = max(*logs, self.pending_log) if logs else self.pending_log
+        if peak == -math.inf:
+            return ByteShares(np.zeros(STOP + 1), 0.0, -math.inf)
+        unknown = math.exp(self.pending_log - peak)
+        total = sum(math.exp(log - peak) for log in logs) + unknown
+        known, end = np.zeros(STOP + 1), len(self.text)
         for context in self.contexts:
-            weight = math.exp(context.log_weight - peak)
-            known[:STOP] += weight * vocab.next_byte_sums(
-                context.weights, context.low, context.high, len(context.head)
-            )
-            if not context.head:
-                known[STOP] += weight * context.stop_share
-        total = sum(math.exp(log - peak) for log in logs) or 1.0
-        unknown = sum(math.exp(p.log_weight - peak) for p in self.pending) / total
-        known /= total
-        non_canonical = max(0.0, 1.0 - float(known.sum()) - unknown)
-        return ByteShares(known, unknown, non_canonical, peak + math.log(total))
+            share = math.exp(context.log_weight - peak) / total
+            known[:STOP] += share * context.next_byte_sums(end)
+            if context.start == end:
+                known[STOP] += share * context.scored.stop_share
+        return ByteShares(known, unknown / total, peak + math.log(total))
 
     @property
     def cover_count(self) -> int:
         """Number of `covers`."""
-        begun = [np.count_nonzero(c.weights[c.low : c.high]) if c.head else 1 for c in self.contexts]
-        return int(sum(begun)) + sum(not p.head for p in self.pending)
+        begun = [1 if c.weights is None else int(np.count_nonzero(c.weights)) for c in self.contexts]
+        return sum(begun) + sum(p.start == len(self.text) for p in self.pending)
 
     def covers(self) -> list[Cover]:
         """Every cover with positive mass, likeliest first. Tokens are counted from the fixed ones."""
-        vocab, found = self.space.tokenizer.vocab, []
+        end = len(self.text)
+        found = [Cover(p.tokens, p.log_weight, b"") for p in self.pending if p.start == end]
         for context in self.contexts:
-            if not context.head:
+            if context.start == end:
                 found.append(Cover(context.tokens, context.log_weight, b""))
-                continue
-            for row in context.low + np.flatnonzero(context.weights[context.low : context.high]):
-                tokens = (*context.tokens, int(vocab.order[row]))
-                log_probability = context.log_weight + float(np.log(context.weights[row]))
-                found.append(Cover(tokens, log_probability, vocab.sorted_bytes[row][len(context.head) :]))
-        found += [Cover(p.tokens, p.log_weight, b"") for p in self.pending if not p.head]
+            found += [
+                Cover((*context.tokens, token), context.log_weight + log, overhang)
+                for token, log, overhang in context.last_tokens(end)
+            ]
         return sorted(found, key=lambda cover: -cover.logp)
 
     def distribution(self, evaluations: int) -> ByteDistribution:
@@ -332,3 +314,8 @@ class CoverState:
             model_evaluations=evaluations,
             logp_tail=shares.log_total,
         )
+
+
+def _log_sum(pending: Sequence[Pending]) -> float:
+    """Natural log of the sum of their weights."""
+    return float(np.logaddexp.reduce([p.log_weight for p in pending])) if pending else -math.inf

@@ -37,7 +37,7 @@ def all_segmentations(space: CoverSpace, fixed: TokenPath, tail: bytes, most: in
             weights = np.exp(row[vocab.order] - cost) * is_text
             head = tail[read:]
             low, high = vocab.prefix_range(head)
-            sums[:STOP] += vocab.next_byte_sums(weights, low, high, len(head))
+            sums[:STOP] += vocab.next_byte_sums(weights[low:high], low, high, len(head))
             if not head:
                 covers.append(Cover(tokens, -cost, b""))
                 stops = float(np.exp(row[space.stop_tokens] - cost).sum())

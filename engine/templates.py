@@ -126,13 +126,13 @@ class _Ids:
     """Vocabulary text → token id."""
 
     def __init__(self, tokens: Sequence[str]) -> None:
-        self._ids = {text: token for token, text in enumerate(tokens)}
+        self._tokens = tokens
 
     def some(self, text: str) -> TokenPath:
-        return (self._ids[text],) if text and text in self._ids else ()
+        return (self._tokens.index(text),) if text and text in self._tokens else ()
 
     def one(self, text: str) -> TokenPath:
-        if text and text not in self._ids:
+        if text and not self.some(text):
             raise ModelUnsupported(
                 f"the model's vocabulary has no token {text!r}, which its FIM template needs"
             )

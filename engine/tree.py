@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 TokenPath = tuple[int, ...]
 """A sequence of token ids from the start of the prompt."""
@@ -13,7 +14,7 @@ ROOT = -1
 """The node that stands for the end of the context a tree hangs on."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TokenTree:
     """Tokens that continue a context; node k's parent is `parents[k] < k`, ROOT for the first ones."""
 
@@ -23,10 +24,16 @@ class TokenTree:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @cached_property
     def leaves(self) -> list[int]:
         """Nodes without children, in order."""
         inner = set(self.parents)
         return [node for node in range(len(self)) if node not in inner]
+
+    @cached_property
+    def depth(self) -> int:
+        """Nodes on the longest branch."""
+        return max((len(self.branch(leaf)) for leaf in self.leaves), default=0)
 
     def branch(self, node: int) -> list[int]:
         """The nodes from the root's child down to `node`; [] for ROOT."""

@@ -6,7 +6,7 @@ tokens starting with these bytes" is the sum of one slice (specification, sectio
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from enum import IntEnum
 
@@ -18,6 +18,7 @@ from engine.kernels import sums_by_byte
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+SmallIntArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 
 COLUMN_DEPTH = 24
@@ -58,15 +59,17 @@ class Vocab:
         if not text_ids:
             raise ModelCorrupt("the vocabulary has no text tokens; pull the model again")
         text_ids.sort(key=lambda t: (token_bytes[t], t))
-        self.order: IntArray = np.array(text_ids, dtype=np.int64)
+        self.order: SmallIntArray = np.array(text_ids, dtype=np.int32)
         self.sorted_bytes: list[bytes] = [token_bytes[t] for t in text_ids]
         self.row_of: IntArray = np.full(len(token_bytes), -1, dtype=np.int64)
         self.row_of[self.order] = np.arange(len(text_ids))
         self.lengths: IntArray = np.array([len(b) for b in self.sorted_bytes], dtype=np.int64)
         self.max_token_bytes = int(self.lengths.max())
         self._columns = _byte_columns(self.sorted_bytes)
-        first_bytes = {token[0] for token in self.sorted_bytes}
-        self._has_first = [byte in first_bytes for byte in range(256)]
+        self._column_bytes = [column.tobytes() for column in self._columns]
+        self.first_byte_starts: IntArray = np.searchsorted(self._columns[0], np.arange(257)).astype(np.int64)
+        """(257,): tokens that start with byte b are rows [first_byte_starts[b], first_byte_starts[b + 1])."""
+        self._has_first: list[bool] = (np.diff(self.first_byte_starts) > 0).tolist()
 
     def __len__(self) -> int:
         return len(self.token_bytes)
@@ -96,9 +99,25 @@ class Vocab:
         end = bisect_left(self.sorted_bytes, successor, start, high) if successor else high
         return start, end
 
-    def may_start(self, text: bytes) -> bool:
-        """Whether a token starts with the first byte of `text`: else no token sequence starts with it."""
-        return self._has_first[text[0]]
+    def may_start(self, byte: int) -> bool:
+        """Whether a token starts with `byte`: else no token sequence does."""
+        return self._has_first[byte]
+
+    def narrow(self, low: int, high: int, depth: int, byte: int) -> tuple[int, int, int]:
+        """Of rows [low, high), which share their first `depth` bytes and all go on, those that go on with
+        `byte`: [first, middle) end with it, [middle, high) go on behind it. Returns first, middle, high.
+        """
+        if depth < COLUMN_DEPTH:
+            column = self._column_bytes[depth]
+            first = bisect_left(column, byte, low, high)
+            high = bisect_right(column, byte, first, high)
+        else:
+            head = self.sorted_bytes[low][:depth] + bytes([byte])
+            first, high = self.prefix_range(head, low, high)
+        middle = first
+        while middle < high and len(self.sorted_bytes[middle]) == depth + 1:
+            middle += 1
+        return first, middle, high
 
     def exact_range(self, text: bytes, low: int, high: int) -> tuple[int, int]:
         """Rows in [low, high) of the tokens whose bytes equal `text`; these sort first in its range."""
@@ -108,18 +127,18 @@ class Vocab:
         return low, end
 
     def next_byte_sums(self, weights: FloatArray, low: int, high: int, depth: int) -> FloatArray:
-        """Sum of `weights[low:high]` by the byte at position `depth` of each token.
+        """Sum of the `weights` (high - low,) of rows [low, high) by the byte at position `depth`.
 
-        `weights` is (rows,); the rows must share their first `depth` bytes. Tokens that end there
-        are not counted. Returns (256,).
+        The rows must share their first `depth` bytes. Tokens that end there are not counted. Returns (256,).
         """
-        while low < high and self.lengths[low] == depth:
+        start = low
+        while low < high and len(self.sorted_bytes[low]) == depth:
             low += 1
         if depth < COLUMN_DEPTH:
-            return sums_by_byte(weights[low:high], self._columns[depth, low:high])
+            return sums_by_byte(weights[low - start :], self._columns[depth, low:high])
         sums = np.zeros(256)
         for row in range(low, high):
-            sums[self.sorted_bytes[row][depth]] += weights[row]
+            sums[self.sorted_bytes[row][depth]] += weights[row - start]
         return sums
 
 

@@ -19,8 +19,6 @@ from lsprotocol import types
 from lsp_server.pipeline import Item
 from lsp_server.positions import Encoding, to_column
 
-TRIGGERS = (".", "(", "[", "{", ",", "=", ":", "/", "<", '"', "'", "@")
-"""Beside the letters of a word, at which editors ask anyway."""
 _WORD = re.compile(r"\w+\Z")
 _HYPHENATED_WORD = re.compile(r"[\w-]+\Z")
 _HYPHENATED = frozenset(

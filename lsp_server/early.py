@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lsp_server.engine_client import EngineClient, engine_argv
 from lsp_server.options import Settings, parse
@@ -33,12 +34,20 @@ async def early_start(body: bytes, engine_command: Sequence[str] | None = None) 
     return Early(settings, engine)
 
 
+def parsed(body: bytes) -> Any:
+    """The message in `body`; None if it is not JSON."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _settings(body: bytes) -> Settings | None:
     """The settings in an `initialize` request; None if it is none. Problems are reported later."""
     try:
-        message = json.loads(body)
+        message = parsed(body)
         if message["method"] != "initialize":
             return None
         return parse(message["params"].get("initializationOptions"))[0]
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+    except (LookupError, TypeError, AttributeError):
         return None

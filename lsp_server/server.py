@@ -14,10 +14,11 @@ from pygls.lsp.server import LanguageServer
 from engine import __version__
 from engine.errors import InputError, MidwordError
 from lsp_server import feedback
-from lsp_server.completion_items import TRIGGERS, completion_list
+from lsp_server.completion_items import completion_list
 from lsp_server.documents import Edit, Position
 from lsp_server.early import Early
 from lsp_server.explaining import explanation_html
+from lsp_server.greeting import COMMANDS, TRIGGERS
 from lsp_server.pipeline import Item, complete, opened
 from lsp_server.registration import CompletionOffer
 from lsp_server.rpc import MidwordProtocol
@@ -25,10 +26,7 @@ from lsp_server.scheduler import Channel
 from lsp_server.session import Session
 from lsp_server.status import DID_CHANGE_STATUS, StatusReporter, status_of
 
-ACCEPTED = "midword.accepted"
-EXPLAIN = "midword.explain"
-RESTART = "midword.restart"
-STATUS = "midword.status"
+ACCEPTED, EXPLAIN, RESTART, STATUS = COMMANDS
 USAGE = "midword/usage"
 # Of Copilot's language server. Nothing depends on them.
 DID_SHOW = "textDocument/didShowCompletion"
@@ -58,10 +56,15 @@ class MidwordServer(LanguageServer):
             self.session, lambda payload: self.protocol.notify(DID_CHANGE_STATUS, payload)
         )
         self.session.on_change = self.reporter.changed
-        options = types.CompletionOptions(trigger_characters=TRIGGERS)
+        options = types.CompletionOptions(trigger_characters=list(TRIGGERS))
         self.completion_offer = CompletionOffer(self, completion, options)
         self.exited = False
+        """Whether messages are not read any more."""
         _register(self)
+
+    def leave(self) -> None:
+        """Read no more messages."""
+        self.exited = True
 
     def tell(self, where: Literal["show", "log"], sentence: str) -> None:
         """Show or log one sentence in the editor."""
@@ -203,7 +206,7 @@ async def shutdown(ls: MidwordServer, params: None) -> None:
 
 def exit_(ls: MidwordServer, params: None) -> None:
     """Stop reading messages."""
-    ls.exited = True
+    ls.leave()
 
 
 def _register(server: MidwordServer) -> None:

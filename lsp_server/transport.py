@@ -4,8 +4,8 @@ Why not pygls' own loop: it parses every nested object of a message as if it wer
 request that cannot be read without an answer, and has no moment at which to end the engine when the
 editor goes away.
 
-Importing pygls takes a quarter of a second. So the first message is read before that: the engine for the
-options in it loads its model meanwhile.
+Importing pygls takes more than half a second. So the first message is read before that: it is answered at
+once (`greeting`), and the engine for the options in it loads its model meanwhile.
 """
 
 from __future__ import annotations
@@ -16,22 +16,15 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from lsp_server.early import Early, early_start
+from lsp_server.early import Early, early_start, parsed
+from lsp_server.greeting import Greeted, Writer, frame, greeting
 
 if TYPE_CHECKING:
     from lsp_server.server import MidwordServer
 
 MAX_BODY_BYTES = 256 * 2**20
-
-
-class Writer(Protocol):
-    """Where frames go; asyncio's StreamWriter is one."""
-
-    def write(self, data: bytes) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class _Nowhere:
@@ -67,8 +60,11 @@ async def serve(
     """
     first = await _next_body(reader)
     early = await early_start(first or b"", engine_command)
+    answer = greeting(parsed(first or b""), early.settings.completion_items)
+    if answer:
+        writer.write(frame(answer))
     server = _make_server(early, engine_command)
-    server.protocol.set_writer(writer)
+    server.protocol.set_writer(Greeted(writer, answer, server.leave) if answer else writer)
     try:
         body = first
         while body is not None:

@@ -60,13 +60,12 @@ class KvCache:
         Follow it with `settle` or `forget`.
         """
         key = path_key(context)
-        depth = max((len(tree.branch(leaf)) for leaf in tree.leaves()), default=0)
-        most_cells = self._pages(len(context) + depth)
+        most_cells = self._pages(len(context) + tree.depth)
         match, closest = self.table.closest(key)
         if self.parking.longest_match(key) >= match + WORTH_PARKING:
             match, closest = self._fetch(key, most_cells)
         new_cells = max(1, len(context) - match) + len(tree)
-        self._make_room(new_cells, len(tree.leaves()) or 1, most_cells, closest)
+        self._make_room(new_cells, len(tree.leaves) or 1, most_cells, closest)
         if closest and len(closest) > match and self.table.cells + new_cells > most_cells:
             self._park(closest)
             self._cut(closest.number, match)

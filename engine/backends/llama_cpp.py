@@ -9,8 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,9 @@ class LlamaCppBackend(PlannedBackend):
         self.vocab_size = int(self._lib.llama_vocab_n_tokens(self._lib.llama_model_get_vocab(self._model)))
         self._batch = self._lib.llama_batch_init(PREFILL_CHUNK, 0, SEQUENCES)
         callback = self._lib.ggml_abort_callback
-        self._strlen, self._never = ctypes.cast(_libc().strlen, callback), callback()
+        self._strlen = ctypes.cast(_libc().strlen, callback)
+        self._watched: StopSignal | None = None
+        self._logits = ctypes.c_float * self.vocab_size
 
     def _load(self, path: Path) -> Any:
         self._lib.llama_backend_init()
@@ -123,24 +124,21 @@ class LlamaCppBackend(PlannedBackend):
         self, chunk: Sequence[BatchToken], asked: Sequence[int], stop: StopSignal
     ) -> list[FloatArray]:
         """See `PlannedBackend.evaluate_chunk`."""
-        with self._abortable(stop):
-            self._decode(chunk, set(asked), stop)
+        self._watch(stop)
+        self._decode(chunk, set(asked), stop)
         return [self._log_probabilities(index) for index in asked]
 
-    @contextmanager
-    def _abortable(self, stop: StopSignal) -> Iterator[None]:
+    def _watch(self, stop: StopSignal) -> None:
         """llama.cpp looks at `stop` after each operation of a decode.
 
         It calls a C function that must return whether to abort. That function is `strlen`, which is
         0 as long as the signal's first byte is; a Python function would have to be entered, and wait for
         the interpreter, a thousand times in a decode.
         """
-        text = (ctypes.c_char * len(stop.flag)).from_buffer(stop.flag)
-        self._lib.llama_set_abort_callback(self._context, self._strlen, ctypes.addressof(text))
-        try:
-            yield
-        finally:
-            self._lib.llama_set_abort_callback(self._context, self._never, None)
+        if stop is self._watched:
+            return
+        self._watched, self._flag = stop, (ctypes.c_char * len(stop.flag)).from_buffer(stop.flag)
+        self._lib.llama_set_abort_callback(self._context, self._strlen, ctypes.addressof(self._flag))
 
     def _decode(self, chunk: Sequence[BatchToken], asked: Container[int], stop: StopSignal) -> None:
         """One model call, with logits for the `asked` indices. Raises Cancelled if it was aborted."""
@@ -165,9 +163,9 @@ class LlamaCppBackend(PlannedBackend):
 
     def _log_probabilities(self, index: int) -> FloatArray:
         pointer = self._lib.llama_get_logits_ith(self._context, index)
-        logits = np.ctypeslib.as_array(pointer, shape=(1, self.vocab_size))
+        logits = self._logits.from_address(ctypes.addressof(pointer.contents))
         try:
-            row: FloatArray = log_softmax(logits)[0]
+            row: FloatArray = log_softmax(np.frombuffer(memoryview(logits), np.float32)[None])[0]
         except ValueError as error:
             raise BackendError(
                 f"the model computed no distribution ({error}); pull it again or take another weight type"

@@ -48,10 +48,10 @@ class PlannedBackend(ABC):
         self, context: Sequence[int], tree: TokenTree, wanted: Sequence[int], stop: StopSignal
     ) -> list[FloatArray]:
         """See `Backend.score`."""
-        depth = max((len(tree.branch(leaf)) for leaf in tree.leaves()), default=0)
-        if len(context) + depth > self.context_length:
+        if len(context) + tree.depth > self.context_length:
             raise BackendError(
-                f"the prompt needs {len(context) + depth} tokens, the context holds {self.context_length}"
+                f"the prompt needs {len(context) + tree.depth} tokens,"
+                f" the context holds {self.context_length}"
             )
         if not context and ROOT in wanted:
             raise ValueError("a distribution after no token at all is not defined")

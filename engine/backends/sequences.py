@@ -6,16 +6,16 @@ under which sequence numbers, and the backend carries it out.
 
 Paths are kept as bytes, four a token, in sorted order. *Claim*: the longest common beginning of a path with
 any of the others is one with a neighbour in that order. (Between two paths in sorted order lie only paths
-that share at least what those two share.) So a path is looked up by bisection, and the cells that all paths
-hold together are Σ (length − what is shared with the predecessor).
+that share at least what those two share.) So a path is looked up by bisection, and the cells that only one
+path holds are those beyond what it shares with its neighbours.
 """
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 
@@ -28,18 +28,14 @@ TOKEN_BYTES = 4
 
 def path_key(tokens: Sequence[int]) -> PathKey:
     """The key of a path."""
-    return np.array(tokens, dtype=">u4").tobytes()
+    return struct.pack(f">{len(tokens)}I", *tokens)
 
 
 def shared_tokens(a: PathKey, b: PathKey) -> int:
     """Number of leading tokens that two paths share."""
     size = min(len(a), len(b))
-    if a[:size] == b[:size]:
-        return size // TOKEN_BYTES
-    different = np.frombuffer(a, np.uint32, size // TOKEN_BYTES) != np.frombuffer(
-        b, np.uint32, size // TOKEN_BYTES
-    )
-    return int(different.argmax())
+    difference = int.from_bytes(a[:size]) ^ int.from_bytes(b[:size])
+    return (size - (difference.bit_length() + 7) // 8) // TOKEN_BYTES
 
 
 @dataclass(slots=True)
@@ -102,6 +98,8 @@ class SequenceTable:
         self._size = size
         self._residents: dict[int, Resident] = {}
         self._order: list[tuple[PathKey, int]] = []
+        self.cells = 0
+        """Cells that all sequences hold together."""
         self._clock = 0
 
     # -- what is resident -------------------------------------------------------------------------
@@ -110,12 +108,6 @@ class SequenceTable:
     def free(self) -> int:
         """Sequence numbers that are not in use."""
         return self._size - len(self._residents)
-
-    @property
-    def cells(self) -> int:
-        """Cells that all sequences hold together."""
-        keys = [b"", *(key for key, _ in self._order)]
-        return sum(len(key) // TOKEN_BYTES - shared_tokens(before, key) for before, key in pairwise(keys))
 
     def own_cells(self, resident: Resident) -> int:
         """Cells that are freed when this sequence goes."""
@@ -143,9 +135,11 @@ class SequenceTable:
         resident.last_used = self._clock
         self._residents[resident.number] = resident
         insort(self._order, (resident.key, resident.number))
+        self.cells += self.own_cells(resident)
 
     def _remove(self, number: int) -> Resident:
         resident = self._residents.pop(number)
+        self.cells -= self.own_cells(resident)
         del self._order[bisect_left(self._order, (resident.key, number))]
         return resident
 
@@ -158,7 +152,7 @@ class SequenceTable:
         The table must have a free number for each leaf, see `free`. The touched sequences are out of the
         table until `commit` or `forget`.
         """
-        leaves = tree.leaves() or [ROOT]
+        leaves = tree.leaves or [ROOT]
         if len(leaves) > self.free:
             raise ValueError(f"{len(leaves)} leaves, {self.free} free sequences")
         context_tokens, wanted_nodes = len(context_key) // TOKEN_BYTES, set(wanted)
@@ -202,7 +196,7 @@ class SequenceTable:
         return number
 
     def _free_number(self, claimed: set[int]) -> int:
-        return min(set(range(self._size)) - self._residents.keys() - claimed)
+        return next(n for n in range(self._size) if n not in self._residents and n not in claimed)
 
     # -- changing ---------------------------------------------------------------------------------
 

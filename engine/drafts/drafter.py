@@ -19,6 +19,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -81,11 +82,15 @@ class Drafter:
         self._lookup = Lookup()
         self._seen = {"recycling": Seen(1), "stand": Seen(STAND_LONGEST), "mixed": Seen(STAND_LONGEST)}
         self._acceptance = Acceptance()
-        self._random = np.random.default_rng(0)
         self._brief: Brief | None = None
         self._open: dict[TokenPath, dict[int, Hashable]] = {}
         self._unvisited: set[TokenPath] = set()
         self._doubtful: set[TokenPath] = set()
+
+    @cached_property
+    def _random(self) -> np.random.Generator:
+        """Made when it is needed: importing it takes as long as an evaluation."""
+        return np.random.default_rng(0)
 
     # -- a completion -----------------------------------------------------------------------------
 

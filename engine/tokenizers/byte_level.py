@@ -15,7 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +72,7 @@ class ByteLevelBPE:
         self._final_after = lru_cache(maxsize=kept_masks)(self._final_successors)
         self._successors_of = lru_cache(maxsize=kept_masks)(self._successors_after)
         self._context_end = lru_cache(maxsize=1024)(self._find_context_end)
-        self._is_final_end = lru_cache(maxsize=4096)(self.is_final)
+        self._shape_of = lru_cache(maxsize=1024)(self._find_shape)
 
     def _whole_tokens(self) -> dict[bytes, int]:
         """Bytes → the token that no merges form."""
@@ -213,9 +213,12 @@ class ByteLevelBPE:
     def may_end(self, tokens: Sequence[int]) -> bool:
         """Whether the text may end after `tokens`, given that they are canonical.
 
-        The words before those that can still change are what they are, so these decide.
+        Then so are all but the last, and behind which tokens the text may end there is mostly known.
         """
-        return self._is_final_end(self._context_end(tuple(tokens)))
+        if not tokens:
+            return True
+        final = self._final_after(self._context_end(tuple(tokens[:-1])))
+        return bool(final[self.vocab.row_of[tokens[-1]]])
 
     def _find_context_end(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
         """The last tokens, from the first word on that can still change."""
@@ -273,7 +276,7 @@ class ByteLevelBPE:
     def _final_successors(self, tokens: tuple[int, ...]) -> BoolArray:
         """(vocab.rows,): the tokens t for which tokens + [t] is final."""
         allowed = self._final_unless_completed(tokens)
-        if partial_length(self.vocab.decode(tokens)):
+        if partial_length(self.vocab.decode(tokens[-4:])):
             self._complete_partial(tokens, allowed, self.is_final)
         return allowed
 
@@ -288,6 +291,15 @@ class ByteLevelBPE:
         for row in self._spelling_whole(tokens):
             allowed[row] = allowed[row] and self.is_final([*tokens, int(self.vocab.order[row])])
         return allowed
+
+    def _find_shape(self, tokens: tuple[int, ...]) -> tuple[str, list[int]]:
+        """The shape of a context, and where in its text the boundaries of the shape are, in bytes."""
+        text = self.vocab.decode(tokens).decode("utf-8", "surrogateescape")
+        shape, positions = self._pretokenizer.shapes.context_shape(text)
+        if not text.isascii():
+            ends = [0, *accumulate(len(c.encode("utf-8", "surrogateescape")) for c in text)]
+            positions = [ends[position] for position in positions]
+        return shape, positions
 
     def _recut_rows(self, tokens: tuple[int, ...]) -> list[int]:
         """Rows of the tokens that, with some text behind them, would be cut otherwise than at the end."""
@@ -348,10 +360,11 @@ class ByteLevelBPE:
     def _verdicts(
         self, tokens: tuple[int, ...], outcomes: list[Cut], positions: list[int]
     ) -> npt.NDArray[np.int8]:
-        """What each outcome means for this context: never, always, or only if no merge crosses."""
-        chars = self.vocab.decode(tokens).decode("utf-8", "surrogateescape")
-        byte_position = np.cumsum([0] + [len(c.encode("utf-8", "surrogateescape")) for c in chars])
-        ends = np.cumsum([0] + [len(self.vocab.token_bytes[t]) for t in tokens]).tolist()
+        """What each outcome means for this context: never, always, or only if no merge crosses.
+
+        `positions` as in `_find_shape`.
+        """
+        ends = [0, *accumulate(len(self.vocab.token_bytes[t]) for t in tokens)]
         merged = {
             end
             for end, left, right in zip(ends[1:], tokens, tokens[1:], strict=False)
@@ -363,7 +376,7 @@ class ByteLevelBPE:
             if outcome == INSIDE:
                 verdicts.append(_NEVER)
                 continue
-            cuts = {int(byte_position[positions[cut]]) for cut in outcome}
+            cuts = {positions[cut] for cut in outcome}
             if not cuts <= set(ends) or not merged <= cuts or self._spells_whole(tokens, ends, cuts):
                 verdicts.append(_NEVER)
             else:

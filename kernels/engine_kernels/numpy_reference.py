@@ -7,6 +7,7 @@ in float64 and may differ from the native ones by a relative 1e-12.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +37,7 @@ def log_softmax(logits: npt.NDArray[np.float32]) -> FloatArray:
     return result
 
 
-def sorted_weights(row: FloatArray, order: IntArray, allowed: BoolArray) -> FloatArray:
+def sorted_weights(row: FloatArray, order: SmallIntArray, allowed: BoolArray) -> FloatArray:
     """(n,) exp(row[order]) where `allowed` (n,), 0 elsewhere.
 
     `row` (vocab,) are natural logs, none above 0, `order` (n,) places in it. Raises ValueError for a place
@@ -50,6 +51,17 @@ def sorted_weights(row: FloatArray, order: IntArray, allowed: BoolArray) -> Floa
     if np.isnan(weights).any():
         raise ValueError("a weight is NaN")
     return np.where(allowed, weights, 0.0)
+
+
+def sums_of_groups(row: FloatArray, order: SmallIntArray, allowed: BoolArray, starts: IntArray) -> FloatArray:
+    """(groups,) the sums of `sorted_weights` over [starts[g], starts[g + 1]) for each group g.
+
+    `starts` (groups + 1,) ascend from 0 to n. Raises ValueError if they do not, and as `sorted_weights`.
+    """
+    if not (len(starts) and starts[0] == 0 and starts[-1] == len(order) and (np.diff(starts) >= 0).all()):
+        raise ValueError("the starts do not ascend from 0 to the number of weights")
+    weights = sorted_weights(row, order, allowed)
+    return np.array([weights[first:end].sum() for first, end in pairwise(starts.tolist())])
 
 
 def _exp(logs: FloatArray) -> FloatArray:

@@ -133,34 +133,74 @@ auto log_softmax(In2<float> logits) {
     return fresh(std::move(out), {rows, vocab});
 }
 
-// Returns the sum of what it writes, NaN if any of it is.
-FAST_CLONES double weigh(const double *row, const int64_t *order, const uint8_t *allowed, size_t count, double *out) {
-    double block[BLOCK], total = 0;
+// exp of a block of the row in the given order, 0 where it is not allowed. False if a place is outside of the row.
+INLINE bool weigh_block(const double *row, size_t limit, const int32_t *order, const uint8_t *allowed, size_t size,
+                        double *block) {
+    uint32_t most = 0; // a negative place is a large one
+    for (size_t i = 0; i < size; ++i) most = std::max(most, static_cast<uint32_t>(order[i]));
+    if (most >= limit) return false;
+    for (size_t i = 0; i < size; ++i) block[i] = row[order[i]];
+    for (size_t i = 0; i < size; ++i) block[i] = exp_of(block[i]);
+    for (size_t i = 0; i < size; ++i) block[i] = allowed[i] * block[i];
+    return true;
+}
+
+// Adds to `total` the sum of what it writes, NaN if any of it is.
+FAST_CLONES bool weigh(const double *row, size_t limit, const int32_t *order, const uint8_t *allowed, size_t count,
+                       double *out, double *total) {
     for (size_t start = 0; start < count; start += BLOCK) {
         const size_t size = std::min(BLOCK, count - start);
-        for (size_t i = 0; i < size; ++i) block[i] = row[order[start + i]];
-        for (size_t i = 0; i < size; ++i) block[i] = exp_of(block[i]);
-        for (size_t i = 0; i < size; ++i) block[i] = allowed[start + i] * block[i];
-        std::copy(block, block + size, out + start);
-        total += sum(block, size);
+        if (!weigh_block(row, limit, order + start, allowed + start, size, out + start)) return false;
+        *total += sum(out + start, size);
     }
-    return total;
+    return true;
 }
 
-FAST_CLONES bool all_below(const int64_t *places, size_t count, int64_t limit) {
-    int64_t signs = 0; // negative once a place is, or is beyond the limit
-    for (size_t i = 0; i < count; ++i) signs |= places[i] | (limit - 1 - places[i]);
-    return signs >= 0;
-}
-
-auto sorted_weights(In<double> row, In<int64_t> order, In<bool> allowed) {
+auto sorted_weights(In<double> row, In<int32_t> order, In<bool> allowed) {
     const size_t count = order.size();
     require(allowed.size() == count, "order and allowed differ in length");
-    require(all_below(order.data(), count, row.size()), "order names a place outside of the row");
     std::unique_ptr<double[]> out(new double[count]);
-    const double total = weigh(row.data(), order.data(), flags(allowed), count, out.get());
+    double total = 0;
+    require(weigh(row.data(), row.size(), order.data(), flags(allowed), count, out.get(), &total),
+            "order names a place outside of the row");
     require(!std::isnan(total), "a weight is NaN");
     return fresh(std::move(out), {count});
+}
+
+// `starts` ascend from 0. Adds to `total` the sum of all sums.
+FAST_CLONES bool weigh_groups(const double *row, size_t limit, const int32_t *order, const uint8_t *allowed,
+                              const int64_t *starts, size_t groups, double *sums, double *total) {
+    double block[BLOCK];
+    const size_t count = starts[groups];
+    size_t group = 0;
+    for (size_t start = 0; start < count; start += BLOCK) {
+        const size_t size = std::min(BLOCK, count - start);
+        if (!weigh_block(row, limit, order + start, allowed + start, size, block)) return false;
+        for (size_t at = start; at < start + size;) {
+            while (static_cast<size_t>(starts[group + 1]) <= at) ++group;
+            const size_t end = std::min(start + size, static_cast<size_t>(starts[group + 1]));
+            sums[group] += sum(block + (at - start), end - at);
+            at = end;
+        }
+    }
+    *total = sum(sums, groups);
+    return true;
+}
+
+auto sums_of_groups(In<double> row, In<int32_t> order, In<bool> allowed, In<int64_t> starts) {
+    require(starts.size() > 0, "the starts do not ascend from 0 to the number of weights");
+    const size_t count = order.size(), groups = starts.size() - 1;
+    const int64_t *first = starts.data();
+    require(first[0] == 0 && static_cast<size_t>(first[groups]) == count &&
+                std::is_sorted(first, first + groups + 1),
+            "the starts do not ascend from 0 to the number of weights");
+    require(allowed.size() == count, "order and allowed differ in length");
+    std::unique_ptr<double[]> out(new double[groups]());
+    double total = 0;
+    require(weigh_groups(row.data(), row.size(), order.data(), flags(allowed), first, groups, out.get(), &total),
+            "order names a place outside of the row");
+    require(!std::isnan(total), "a weight is NaN");
+    return fresh(std::move(out), {groups});
 }
 
 // -- sums -----------------------------------------------------------------------------------------
@@ -313,6 +353,8 @@ auto merge_symbols(In<int32_t> start, In<int64_t> keys, In<int32_t> ranks, In<in
 NB_MODULE(_native, module) {
     module.def("log_softmax", &log_softmax, nb::arg("logits"));
     module.def("sorted_weights", &sorted_weights, nb::arg("row"), nb::arg("order"), nb::arg("allowed"));
+    module.def("sums_of_groups", &sums_of_groups, nb::arg("row"), nb::arg("order"), nb::arg("allowed"),
+               nb::arg("starts"));
     module.def("sums_by_byte", &sums_by_byte, nb::arg("weights"), nb::arg("bytes_"));
     module.def("choose_tokens", &choose_tokens, nb::arg("verdicts"), nb::arg("groups"), nb::arg("free"),
                nb::arg("reachable"));

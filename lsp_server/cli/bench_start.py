@@ -30,7 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--file",
         type=Path,
         metavar="FILE",
-        help="complete in the middle of this file (default: one of Python's)",
+        help="complete in the middle of this file, in a name of which the line's rest is taken away"
+        " (default: one of Python's)",
     )
 
 
@@ -38,8 +39,9 @@ def run(options: argparse.Namespace) -> int:
     """Starts and asks. Raises MidwordError."""
     text = read_source(options.file or default_files()[0]).decode()
     cursor = _inside_a_name(text, len(text) // 2)
+    typed = text[:cursor] + text[cursor:][text[cursor:].find("\n") :]
     with Console(stderr=True).status("starting the server"):
-        starts = [asyncio.run(_start(text, cursor, options.model)) for _ in range(options.times)]
+        starts = [asyncio.run(_start(typed, cursor, options.model)) for _ in range(options.times)]
     steps = {step: [start[step] for start in starts if step in start] for step in starts[0]}
     for step, values in steps.items():
         print(f"{step}: median {median(values):.0f}, from {min(values):.0f} to {max(values):.0f}")
@@ -71,8 +73,8 @@ async def _start(text: str, cursor: int, model: str) -> dict[str, float]:
 
 
 def _inside_a_name(text: str, offset: int) -> int:
-    """The first place from `offset` on with two letters before it and one behind."""
-    places = range(offset, len(text))
+    """The first place from `offset` on with two letters before it and one behind, not on the last line."""
+    places = range(offset, text.rfind("\n"))
     found = next((at for at in places if text[at - 2 : at].isalpha() and text[at : at + 1].isalpha()), None)
     if found is None:
         raise InputError("there is no name in the second half of the file; choose another file")

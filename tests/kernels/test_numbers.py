@@ -65,6 +65,28 @@ def test_sorted_weights(native: ModuleType, data: st.DataObject) -> None:
     assert (found[~allowed] == 0).all() and (found[row[order] < reference.LEAST_LOG] == 0).all()
 
 
+@settings(deadline=None)
+@given(st.data())
+def test_sums_of_groups(native: ModuleType, data: st.DataObject) -> None:
+    row = data.draw(arrays(np.float64, st.integers(1, 60), elements=LOGS))
+    count = data.draw(st.integers(0, 90) | st.integers(1020, 1030))
+    order = np.arange(count, dtype=np.int32) * 7 % len(row)
+    allowed = data.draw(arrays(np.bool_, count, fill=st.booleans()))
+    cuts = data.draw(st.lists(st.integers(0, count), max_size=12))
+    starts = np.array([0, *sorted(cuts), count])
+    found = native.sums_of_groups(row, order, allowed, starts)
+    assert_close(found, reference.sums_of_groups(row, order, allowed, starts))
+
+
+@pytest.mark.parametrize("starts", [[], [0], [0, 2], [1, 3], [0, 3, 2, 3], [0, 4]])
+def test_groups_that_are_none_are_refused(native: ModuleType, starts: list[int]) -> None:
+    for kernels in (native, reference):
+        with pytest.raises(ValueError, match="ascend"):
+            kernels.sums_of_groups(
+                np.zeros(5), np.arange(3), np.ones(3, dtype=bool), np.array(starts, dtype=np.int64)
+            )
+
+
 def test_exponentials_over_their_whole_range(native: ModuleType) -> None:
     row = -np.geomspace(1e-300, 709, 60_000)
     row[0] = 0.0
@@ -74,11 +96,14 @@ def test_exponentials_over_their_whole_range(native: ModuleType) -> None:
     np.testing.assert_allclose(found, np.where(row < reference.LEAST_LOG, 0, np.exp(row)), rtol=1e-15, atol=0)
 
 
-@pytest.mark.parametrize("place", [-1, 5, 2**40, -(2**40)])
+@pytest.mark.parametrize("place", [-1, 5, 2**31 - 1, -(2**31)])
 def test_places_outside_of_the_row_are_refused(native: ModuleType, place: int) -> None:
     for kernels in (native, reference):
+        order, allowed = np.array([0, place, 1], dtype=np.int32), np.ones(3, dtype=bool)
         with pytest.raises(ValueError, match="outside"):
-            kernels.sorted_weights(np.zeros(5), np.array([0, place, 1]), np.ones(3, dtype=bool))
+            kernels.sorted_weights(np.zeros(5), order, allowed)
+        with pytest.raises(ValueError, match="outside"):
+            kernels.sums_of_groups(np.zeros(5), order, allowed, np.array([0, 3]))
 
 
 def test_bad_weights_and_lengths_are_refused(native: ModuleType) -> None:

@@ -62,7 +62,7 @@ def a_question(rng: random.Random) -> tuple[TokenPath, TokenTree, tuple[int, ...
     """A context, a tree and wanted nodes (every leaf is wanted). Few tokens, so that paths often agree."""
     context = tuple(rng.choices(range(2), k=rng.randrange(1, 7)))
     tree, _ = tree_of([tuple(rng.choices(range(3), k=rng.randrange(1, 4))) for _ in range(rng.randrange(4))])
-    wanted = {node for node in range(len(tree)) if rng.random() < 0.3} | set(tree.leaves())
+    wanted = {node for node in range(len(tree)) if rng.random() < 0.3} | set(tree.leaves)
     if not len(tree) or rng.random() < 0.3:
         wanted.add(ROOT)
     return context, tree, tuple(wanted)
