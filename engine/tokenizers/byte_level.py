@@ -340,10 +340,6 @@ class ByteLevelBPE:
         np.maximum.at(best, np.array([group for group, _ in ways], dtype=np.int64), verdicts)
         return best
 
-    def _shape_of(self, tokens: tuple[int, ...]) -> tuple[str, list[int]]:
-        text = self.vocab.decode(tokens).decode("utf-8", "surrogateescape")
-        return self._pretokenizer.shapes.context_shape(text)
-
     def _spelling_whole(self, tokens: tuple[int, ...]) -> list[int]:
         """Rows of the tokens that complete a whole token's bytes with some of the last `tokens`."""
         rows: list[int] = []
