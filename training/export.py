@@ -30,7 +30,7 @@ def trained_model(base: Path, run: Path) -> Llama:
     """The run's model with low-rank additions merged. Raises OSError."""
     saved: dict[str, Any] = torch.load(run / "state.pt", map_location="cpu", weights_only=True)
     model = from_gguf(base)
-    ranks = [tensor.shape[0] for name, tensor in saved["model"].items() if name.endswith(".0.a")]
+    ranks = [tensor.shape[0] for name, tensor in saved["model"].items() if name.endswith(".a")]
     if ranks:
         adapt(model, ranks[0], sentinels_of(read_metadata(base)))
     model.load_state_dict(saved["model"])

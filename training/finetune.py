@@ -35,6 +35,8 @@ from training.sentinels import sentinels_of
 WARM_UP_SHARE = 0.02
 REPORT_SECONDS = 10.0
 HELDOUT_ROWS = 32
+CURVE_POINTS = 8
+"""How often held-out rows are looked at, and the state saved, on the way to the plan's tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class Finetune:
 
     def _loss(self, batch: Row) -> Tensor:
         tokens, documents, weights = (part.to(self.device, non_blocking=True) for part in batch)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             return self.model.loss(tokens, documents, weights)
 
     def save(self) -> None:
@@ -151,6 +153,9 @@ def run(plan: Plan) -> int:
             speed = (finetune.step - first) * plan.rows * plan.row_tokens / (time.monotonic() - since)
             _report(plan, finetune.step, float(torch.stack(losses).mean()), None, speed)
             since, losses, first = time.monotonic(), [], finetune.step
+        if finetune.step % max(1, plan.steps // CURVE_POINTS) == 0:
+            finetune.save()
+            _report(plan, finetune.step, None, finetune.heldout(heldout), 0.0)
     finetune.save()
     _report(plan, finetune.step, None, finetune.heldout(heldout), 0.0)
     return finetune.step

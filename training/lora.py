@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from training.examples import Sentinels
 from training.llama import Block, Llama
 
 
-class LowRank(nn.Module):
-    """Weight (out, in) → weight + scale · B A."""
+class LowRank(nn.Linear):
+    """x ↦ (W + scale · B A) x with W fixed: what is small is multiplied with x, so that W needs no gradient."""
 
-    def __init__(self, out: int, into: int, rank: int) -> None:
-        super().__init__()
-        self.a = nn.Parameter(torch.randn(rank, into) / into**0.5)
-        self.b = nn.Parameter(torch.zeros(out, rank))
+    def __init__(self, fixed: nn.Linear, rank: int) -> None:
+        super().__init__(fixed.in_features, fixed.out_features, bias=False, device="meta")
+        self.weight = fixed.weight
+        self.a = nn.Parameter(torch.randn(rank, fixed.in_features) / fixed.in_features**0.5)
+        self.b = nn.Parameter(torch.zeros(fixed.out_features, rank))
         self.scale = 2.0
 
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight + self.scale * (self.b @ self.a)
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.weight) + self.scale * (x @ self.a.T @ self.b.T)
+
+    def merged(self) -> nn.Linear:
+        """An ordinary layer with the addition in its weight."""
+        plain = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        plain.weight = nn.Parameter((self.weight + self.scale * (self.b @ self.a)).detach())
+        return plain
 
 
 def adapt(model: Llama, rank: int, sentinels: Sentinels) -> list[nn.Parameter]:
@@ -28,10 +34,9 @@ def adapt(model: Llama, rank: int, sentinels: Sentinels) -> list[nn.Parameter]:
     model.requires_grad_(False)
     for block in model.blk:
         assert isinstance(block, Block)
-        for module in block.children():
+        for name, module in list(block.named_children()):
             if isinstance(module, nn.Linear):
-                out, into = module.weight.shape
-                parametrize.register_parametrization(module, "weight", LowRank(out, into, rank))
+                setattr(block, name, LowRank(module, rank))
     rows = torch.zeros(model.shape.vocab, 1)
     rows[[sentinels.prefix, sentinels.suffix, sentinels.middle, sentinels.end]] = 1
     weight = model.token_embd.weight
@@ -42,6 +47,7 @@ def adapt(model: Llama, rank: int, sentinels: Sentinels) -> list[nn.Parameter]:
 
 def merge(model: Llama) -> None:
     """Make the additions part of the weights, so that the state has the GGUF's names again."""
-    for module in list(model.modules()):
-        if isinstance(module, nn.Linear) and parametrize.is_parametrized(module, "weight"):
-            parametrize.remove_parametrizations(module, "weight")
+    for block in model.blk:
+        for name, module in list(block.named_children()):
+            if isinstance(module, LowRank):
+                setattr(block, name, module.merged())
