@@ -10,7 +10,7 @@ from training.llama import Block, Llama
 
 
 class LowRank(nn.Linear):
-    """x ↦ (W + scale · B A) x with W fixed: what is small is multiplied with x, so that W needs no gradient."""
+    """x ↦ (W + scale · B A) x with W fixed. B and A are multiplied with x: so W needs no gradient."""
 
     def __init__(self, fixed: nn.Linear, rank: int) -> None:
         super().__init__(fixed.in_features, fixed.out_features, bias=False, device="meta")
