@@ -160,11 +160,11 @@ export class Window {
     return parts.join("").replaceAll("\u00a0", " ");
   }
 
-  /** The grey text once it is there and, if `previous` is given, another one. */
-  waitForGhostText(previous = ""): Promise<string> {
-    return eventually("there is ghost text", async () => {
+  /** The grey text once it is there and the one that is waited for. */
+  waitForGhostText(isIt: (text: string) => boolean = () => true): Promise<string> {
+    return eventually("there is the ghost text", async () => {
       const text = await this.ghostText();
-      return text !== previous && text;
+      return text !== "" && isIt(text) && text;
     });
   }
 
