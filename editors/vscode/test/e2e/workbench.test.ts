@@ -1,6 +1,7 @@
 /** What a person sees and does, in the real VS Code with the real server and the default model: one window for all. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import "./workbench/lists";
 import "./workbench/completion";
 import "./workbench/switches";
 import "./workbench/pages";

@@ -1,29 +1,8 @@
-/** What is behind the status bar and the palette: menu, models, explanation, statistics. */
+/** Pages beside the text: explanation and statistics. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { IN_LINE, open, restartServer, server, window } from "./session";
-
-test("models are listed with size, licence and fit, the one in use is marked", async () => {
-  await window.run("midword: Choose Model…");
-  const rows = await window.rows("midword: choose a model");
-  assert.match(rows[0] ?? "", /^smollm2-135m.*98 MB · Apache-2\.0.*on this machine · fits: about/);
-  assert.ok(rows.some((row) => row.includes("to be downloaded")));
-  await window.picture("models");
-  await window.press("Escape");
-});
-
-test("a click on the status bar shows the switches and what else can be done", async () => {
-  await window.clickStatus();
-  const rows = await window.rows("midword");
-  assert.deepEqual(rows.slice(0, 3), [
-    "Completions: switch off",
-    "python: switch off",
-    "This file: switch off",
-  ]);
-  await window.picture("menu");
-  await window.press("Escape");
-});
 
 test("a completion is explained on a page, in a file that is not saved", async () => {
   await open("explained.py");
