@@ -41,7 +41,7 @@ class Request:
     deadline_ms: float | None = None
     """Milliseconds from receipt; the best complete text so far is returned when it passes."""
     method: Method = "exact"
-    drafts: Drafts = "lookup"
+    drafts: Drafts = "off"
     suffix_scoring: SuffixScoring = "auto"
     """Whether completions are chosen by how well what stands after the cursor follows them: "auto" where
     that is text on the cursor's line. Only the method "exact" at temperature 0 does it."""

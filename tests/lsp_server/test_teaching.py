@@ -14,7 +14,7 @@ OTHER = "file:///work/other.py"
 async def test_open_documents_are_taught_once_and_forgotten_when_closed(
     client: Any, engine_log: Any, wait_until: Any
 ) -> None:
-    await client.initialize(workAhead=True)
+    await client.initialize(workAhead=True, drafts="lookup")
     client.open("x.hel\n")
     client.open("value = 1\n", uri=OTHER)
     for _ in range(2):
@@ -26,14 +26,14 @@ async def test_open_documents_are_taught_once_and_forgotten_when_closed(
 
 
 async def test_what_becomes_excluded_is_forgotten(client: Any, engine_log: Any, wait_until: Any) -> None:
-    await client.initialize(workAhead=True)
+    await client.initialize(workAhead=True, drafts="lookup")
     client.open("value = 1\n", uri=OTHER)
     client.open("x.hel\n")
     assert await client.texts(0, 5) == ["lo()"]
     await wait_until(lambda: len(engine_log.lines("learn")) == 2, "both documents are taught")
     client.notify(
         "workspace/didChangeConfiguration",
-        {"settings": {"midword": {"workAhead": True, "exclude": ["other.py"]}}},
+        {"settings": {"midword": {"workAhead": True, "drafts": "lookup", "exclude": ["other.py"]}}},
     )
     await wait_until(lambda: len(engine_log.lines("learn 0")) == 2, "both are forgotten")
     assert await client.texts(0, 5) == ["lo()"]
@@ -41,7 +41,14 @@ async def test_what_becomes_excluded_is_forgotten(client: Any, engine_log: Any, 
     assert engine_log.lines("learn")[-1] == "learn 6 bytes"
 
 
-@pytest.mark.parametrize("options", [{"workAhead": False}, {"workAhead": True, "drafts": "recycling"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"workAhead": True},
+        {"workAhead": False, "drafts": "lookup"},
+        {"workAhead": True, "drafts": "recycling"},
+    ],
+)
 async def test_nothing_is_taught_if_nothing_is_looked_up(
     client: Any, engine_log: Any, options: dict[str, Any]
 ) -> None:
