@@ -90,8 +90,8 @@ def test_alternatives_are_the_best_ones_in_order(model: ToyModel, monkeypatch: p
     truth = sorted((true_j(model, tail, m, join, with_stop=False) for m in middles), reverse=True)
     assert len({c.text for c in found}) == len(found)
     assert [c.logp for c in found] == sorted((c.logp for c in found), reverse=True)
-    for rank, completion in enumerate(found):
-        assert completion.logp >= truth[rank] - 2 * JOIN_BOUND
+    for completion, best in zip(found, truth, strict=False):  # there are longer middles than those
+        assert completion.logp >= best - 2 * JOIN_BOUND
 
 
 def test_a_budget_bounds_the_questions_and_the_bound_stays_true(model: ToyModel) -> None:

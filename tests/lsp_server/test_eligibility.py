@@ -225,7 +225,7 @@ async def test_what_the_engine_was_taught_of_a_document_is_forgotten_when_it_is_
     client: Any, engine_log: Any, wait_until: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lsp_server.eligibility.FRESH_S", 0.0)
-    await client.initialize(workAhead=True)
+    await client.initialize(workAhead=True, drafts="lookup")
     uri = (tmp_path / "a.py").as_uri()
     client.open("x.hel\n", uri)
     assert await client.texts(0, 5, uri) == ["lo()"]
