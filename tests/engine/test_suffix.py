@@ -85,13 +85,13 @@ def test_the_best_middle_is_the_best_of_all(
 def test_alternatives_are_the_best_ones_in_order(model: ToyModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suffix, "SEARCH_ROUNDS", 20_000)
     tail, join = cases(model)[0]
-    found, _ = searched(model, tail, join, with_stop=False, count=3)
     middles = [m for m in model.toy.strings(LONGEST) if whole_length(m) == len(m)]
+    found, _ = searched(model, tail, join, with_stop=False, count=min(3, sum(map(bool, middles))))
     truth = sorted((true_j(model, tail, m, join, with_stop=False) for m in middles), reverse=True)
     assert len({c.text for c in found}) == len(found)
     assert [c.logp for c in found] == sorted((c.logp for c in found), reverse=True)
-    for completion, best in zip(found, truth, strict=False):  # there are longer middles than those
-        assert completion.logp >= best - 2 * JOIN_BOUND
+    for rank, completion in enumerate(found):
+        assert completion.logp >= truth[rank] - 2 * JOIN_BOUND
 
 
 def test_a_budget_bounds_the_questions_and_the_bound_stays_true(model: ToyModel) -> None:
