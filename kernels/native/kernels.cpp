@@ -156,6 +156,16 @@ FAST_CLONES bool weigh(const double *row, size_t limit, const int32_t *order, co
     return true;
 }
 
+// Places in wider integers: those that are outside of the row stay so.
+std::vector<int32_t> narrowed(const In<int64_t> &order) {
+    std::vector<int32_t> places(order.size());
+    for (size_t i = 0; i < places.size(); ++i) {
+        const int64_t place = order.data()[i];
+        places[i] = place == static_cast<int32_t>(place) ? static_cast<int32_t>(place) : -1;
+    }
+    return places;
+}
+
 auto sorted_weights(In<double> row, In<int32_t> order, In<bool> allowed) {
     const size_t count = order.size();
     require(allowed.size() == count, "order and allowed differ in length");
@@ -165,6 +175,11 @@ auto sorted_weights(In<double> row, In<int32_t> order, In<bool> allowed) {
             "order names a place outside of the row");
     require(!std::isnan(total), "a weight is NaN");
     return fresh(std::move(out), {count});
+}
+
+auto sorted_weights_wide(In<double> row, In<int64_t> order, In<bool> allowed) {
+    std::vector<int32_t> places = narrowed(order);
+    return sorted_weights(row, In<int32_t>(places.data(), {places.size()}), allowed);
 }
 
 // `starts` ascend from 0. Adds to `total` the sum of all sums.
@@ -201,6 +216,11 @@ auto sums_of_groups(In<double> row, In<int32_t> order, In<bool> allowed, In<int6
             "order names a place outside of the row");
     require(!std::isnan(total), "a weight is NaN");
     return fresh(std::move(out), {groups});
+}
+
+auto sums_of_groups_wide(In<double> row, In<int64_t> order, In<bool> allowed, In<int64_t> starts) {
+    std::vector<int32_t> places = narrowed(order);
+    return sums_of_groups(row, In<int32_t>(places.data(), {places.size()}), allowed, starts);
 }
 
 // -- sums -----------------------------------------------------------------------------------------
@@ -352,8 +372,12 @@ auto merge_symbols(In<int32_t> start, In<int64_t> keys, In<int32_t> ranks, In<in
 
 NB_MODULE(_native, module) {
     module.def("log_softmax", &log_softmax, nb::arg("logits"));
-    module.def("sorted_weights", &sorted_weights, nb::arg("row"), nb::arg("order"), nb::arg("allowed"));
-    module.def("sums_of_groups", &sums_of_groups, nb::arg("row"), nb::arg("order"), nb::arg("allowed"),
+    // An order of int32 is taken as it is; any other integers are widened, so that none wraps around.
+    module.def("sorted_weights", &sorted_weights, nb::arg("row"), nb::arg("order").noconvert(), nb::arg("allowed"));
+    module.def("sorted_weights", &sorted_weights_wide, nb::arg("row"), nb::arg("order"), nb::arg("allowed"));
+    module.def("sums_of_groups", &sums_of_groups, nb::arg("row"), nb::arg("order").noconvert(), nb::arg("allowed"),
+               nb::arg("starts"));
+    module.def("sums_of_groups", &sums_of_groups_wide, nb::arg("row"), nb::arg("order"), nb::arg("allowed"),
                nb::arg("starts"));
     module.def("sums_by_byte", &sums_by_byte, nb::arg("weights"), nb::arg("bytes_"));
     module.def("choose_tokens", &choose_tokens, nb::arg("verdicts"), nb::arg("groups"), nb::arg("free"),

@@ -96,14 +96,15 @@ def test_exponentials_over_their_whole_range(native: ModuleType) -> None:
     np.testing.assert_allclose(found, np.where(row < reference.LEAST_LOG, 0, np.exp(row)), rtol=1e-15, atol=0)
 
 
-@pytest.mark.parametrize("place", [-1, 5, 2**31 - 1, -(2**31)])
+@pytest.mark.parametrize("place", [-1, 5, 2**31 - 1, -(2**31), 2**32, 2**40, -(2**40)])
 def test_places_outside_of_the_row_are_refused(native: ModuleType, place: int) -> None:
     for kernels in (native, reference):
-        order, allowed = np.array([0, place, 1], dtype=np.int32), np.ones(3, dtype=bool)
-        with pytest.raises(ValueError, match="outside"):
-            kernels.sorted_weights(np.zeros(5), order, allowed)
-        with pytest.raises(ValueError, match="outside"):
-            kernels.sums_of_groups(np.zeros(5), order, allowed, np.array([0, 3]))
+        for dtype in (np.int32, np.int64) if abs(place) <= 2**31 else (np.int64,):
+            order, allowed = np.array([0, place, 1], dtype=dtype), np.ones(3, dtype=bool)
+            with pytest.raises(ValueError, match="outside"):
+                kernels.sorted_weights(np.zeros(5), order, allowed)
+            with pytest.raises(ValueError, match="outside"):
+                kernels.sums_of_groups(np.zeros(5), order, allowed, np.array([0, 3]))
 
 
 def test_bad_weights_and_lengths_are_refused(native: ModuleType) -> None:
