@@ -22,6 +22,8 @@ class Teaching:
     """Which documents the engine has been taught."""
 
     def __init__(self) -> None:
+        self._sent: set[str] = set()
+        """What the engine may know, answered or not: all of it can be forgotten."""
         self._taught: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -30,25 +32,29 @@ class Teaching:
 
     async def teach(self, name: str, text: bytes, learn: Learn) -> None:
         """Teach a document; an error will be met by the next request too, which reports it."""
+        self._sent.add(name)
         with contextlib.suppress(MidwordError):
             await learn(name, text)
-            self._taught.add(name)
+            if name in self._sent:
+                self._taught.add(name)
 
     def forget(self, name: str, learn: Learn) -> None:
         """The document was closed: its text is nobody's business any more."""
-        if name in self._taught:
-            self._taught.discard(name)
+        self._taught.discard(name)
+        if name in self._sent:
+            self._sent.discard(name)
             task = asyncio.create_task(_unteach(name, learn))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def forget_all(self, learn: Learn) -> None:
         """What may be taught is another thing now."""
-        for name in list(self._taught):
+        for name in list(self._sent):
             self.forget(name, learn)
 
     def engine_has_gone(self) -> None:
         """The next one knows nothing."""
+        self._sent.clear()
         self._taught.clear()
 
 

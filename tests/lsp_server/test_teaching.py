@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from lsp_server.teaching import TAUGHT_BYTES, taught_text
+from lsp_server.teaching import TAUGHT_BYTES, Teaching, taught_text
 
 OTHER = "file:///work/other.py"
 
@@ -39,6 +40,26 @@ async def test_what_becomes_excluded_is_forgotten(client: Any, engine_log: Any, 
     assert await client.texts(0, 5) == ["lo()"]
     await wait_until(lambda: len(engine_log.lines("learn")) == 5, "one is taught again")
     assert engine_log.lines("learn")[-1] == "learn 6 bytes"
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_what_the_engine_is_learning_is_forgotten_too(is_cancelled: bool) -> None:
+    teaching, learnt, answer = Teaching(), [], asyncio.Event()
+
+    async def learn(name: str, text: bytes) -> None:
+        learnt.append(text)
+        await answer.wait()
+
+    lesson = asyncio.create_task(teaching.teach("a.py", b"secret\n", learn))
+    await asyncio.sleep(0)
+    if is_cancelled:
+        lesson.cancel()
+        await asyncio.wait([lesson])
+    teaching.forget_all(learn)
+    answer.set()
+    await asyncio.wait([lesson])
+    assert learnt == [b"secret\n", b""]
+    assert "a.py" not in teaching
 
 
 @pytest.mark.parametrize(
