@@ -56,6 +56,8 @@ class Score:
     identifier: list[bool] = field(default_factory=list)
     line: list[bool] = field(default_factory=list)
     evaluations: list[int] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    """Tokens that went through the model."""
     milliseconds: list[float] = field(default_factory=list)
 
 
@@ -120,7 +122,9 @@ def measure(model: Model, cursor: Cursor, method: Method, max_tokens: int, score
         model.name, model.tokenizer, Scorer(model.backend), model.template, model.stop_tokens, model.separator
     )
     request = Request(cursor.prefix, max_tokens=max_tokens, method=method)
+    before = model.backend.tokens_evaluated
     result = Completer(fresh).complete(request, StopSignal())
+    score.rows.append(model.backend.tokens_evaluated - before)
     text = result.completions[0].text if result.completions else b""
     score.identifier.append(is_match(text, cursor.rest))
     score.line.append(text.rstrip() == cursor.rest_of_line.rstrip())
@@ -161,7 +165,7 @@ def report(console: Console, name: str, scores: dict[Method, Score], seed: int) 
     """The table, and the same as one JSON line."""
     count = len(next(iter(scores.values())).identifier)
     table = Table(title=f"{count} cursors inside identifiers, prefix only, {name}")
-    for heading in ("method", "identifier %", "95 %", "line %", "evaluations", "ms (median)"):
+    for heading in ("method", "identifier %", "95 %", "line %", "evaluations", "rows", "ms (median)"):
         table.add_column(heading, justify="right")
     rows: dict[str, dict[str, Any]] = {}
     for method, score in scores.items():
@@ -171,10 +175,11 @@ def report(console: Console, name: str, scores: dict[Method, Score], seed: int) 
             "interval_percent": [round(low, 1), round(high, 1)],
             "line_percent": 100 * float(np.mean(score.line)),
             "evaluations": float(np.mean(score.evaluations)),
+            "rows": float(np.mean(score.rows)),
             "median_ms": float(np.median(score.milliseconds)),
         }
         rows[method] = row
-        cells = (f"{row[key]:.1f}" for key in ("line_percent", "evaluations", "median_ms"))
+        cells = (f"{row[key]:.1f}" for key in ("line_percent", "evaluations", "rows", "median_ms"))
         table.add_row(method, f"{row['identifier_percent']:.1f}", f"{low:.1f} to {high:.1f}", *cells)
     console.print(table)
     print(json.dumps({"cursors": count, "model": name, "seed": seed, "methods": rows}))

@@ -60,6 +60,11 @@ class ByteState(Protocol):
         """The state once `byte` has been read. Never asks a model."""
         ...
 
+    @property
+    def pruned(self) -> Self:
+        """The same state with more of it known, as far as that takes no model; itself if there is nothing."""
+        ...
+
     def ask(self) -> Self:
         """The same state with more of it known, after one model evaluation."""
         ...
@@ -158,9 +163,12 @@ class ByteDecoder(Generic[State]):
     def _likeliest(self, state: State, so_far: TextSoFar) -> tuple[State, int | None]:
         """The certainly likeliest symbol, asking the model as often as that takes."""
         while (best := state.shares.certain_best()) is None:
-            if not so_far.may_evaluate():
+            if (pruned := state.pruned) is not state:
+                state = pruned
+            elif not so_far.may_evaluate():
                 return state, None
-            state = self._ask(state, so_far)
+            else:
+                state = self._ask(state, so_far)
         return state, best
 
     def _ask(self, state: State, so_far: TextSoFar) -> State:

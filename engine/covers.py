@@ -9,15 +9,20 @@ cut in two), so the covers of x are few contexts, each with one range of the sor
 
 An exact cover of x is a context whose last token has not begun: nothing of it is known until the model is
 asked, but all its mass is bounded by P(context). Such a context is *pending*; reading a byte never asks
-the model, and what is pending is scored only when its mass could matter.
+the model, and what is pending is scored only when its mass could matter. Most of what was left pending is
+ruled out by the next few bytes: no canonical sequence goes on with them. The tokenizer knows that, so
+*pruning* asks no model either.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
+from operator import itemgetter
 
 import numpy as np
 
@@ -33,8 +38,10 @@ from engine.vocab import FloatArray, IntArray
 
 STOP = 256
 """Index of "the middle ends here" behind the 256 byte values."""
-WORTH_SCORING = 0.02
-"""When the model must be asked, pending covers with at least this share are scored together."""
+SCORED_SHARE = 0.9
+"""When the model must be asked, the likeliest pending covers that together hold this share are scored."""
+LEFT_BEHIND = 0.1
+"""Part of its weight that a pending cover behind which something was read counts with there."""
 MORE_THAN_HALF = 0.5 + 1e-9
 """A known share above this is the greatest, whatever the others are; rounding is allowed for."""
 DROPPED_BOUND = 1e-4
@@ -144,6 +151,21 @@ class CoverSpace:
                     found.append((tokens, head))
         return found + [(tokens, b"") for tokens in self.tokenizer.encodings(tail)]
 
+    def goes_on(self, tokens: TokenPath, text: bytes) -> bool:
+        """Whether some canonical sequence has the bytes `text` behind `tokens`, which are canonical."""
+        vocab, allowed = self.tokenizer.vocab, self.tokenizer.successors(tokens)
+        low, high = 0, vocab.rows
+        for end, byte in enumerate(text, 1):
+            first, low, high = vocab.narrow(low, high, end - 1, byte)
+            if end == len(text):
+                return bool(allowed[first:high].any())
+            ended = [int(vocab.order[row]) for row in range(first, low) if allowed[row]]
+            if any(self.goes_on((*tokens, token), text[end:]) for token in ended):
+                return True
+            if low == high:
+                return False
+        return True
+
     def _log_weight(self, fixed: TokenPath, tokens: TokenPath) -> float:
         rows = self.scorer.rows([fixed + tokens[:k] for k in range(len(tokens))], self.stop)
         return float(sum(row[token] for row, token in zip(rows, tokens, strict=True)))
@@ -239,6 +261,8 @@ class CoverState:
 
     def resolve(self, chosen: Sequence[Pending]) -> CoverState:
         """The same covers with the `chosen` pending ones scored, in one evaluation."""
+        if not chosen:
+            return self
         total, text = self.shares.log_total, self.text
         roots = [
             Root(self.fixed + p.tokens, text[p.start :], math.exp(min(0.0, p.log_weight - total)))
@@ -253,15 +277,39 @@ class CoverState:
             pending += ended
         return self.with_covers(contexts, pending)
 
+    @cached_property
+    def pruned(self) -> CoverState:
+        """The same covers without the pending ones that cannot go on with what was read behind them.
+
+        Never asks the model. This state if there are none.
+        """
+        end, goes_on = len(self.text), self.space.goes_on
+        kept = [
+            p
+            for p in self.pending
+            if p.start == end or goes_on(self.settled + p.tokens, self.text[p.start :])
+        ]
+        if len(kept) == len(self.pending):
+            return self
+        pruned = self.with_covers(self.contexts, kept)
+        vars(pruned)["pruned"] = pruned
+        return pruned
+
     @property
     def worth_scoring(self) -> Sequence[Pending]:
-        """The pending covers that are scored next: those with a share of WORTH_SCORING, or else all."""
-        least = self.shares.log_total + math.log(WORTH_SCORING)
-        return [p for p in self.pending if p.log_weight >= least] or self.pending
+        """The pending covers that are scored next: the likeliest, which together hold SCORED_SHARE."""
+        end, total = len(self.text), self.shares.log_total
+        found = [
+            (math.exp(p.log_weight - total) * (1.0 if p.start == end else LEFT_BEHIND), p)
+            for p in self.pending
+        ]
+        found.sort(key=itemgetter(0), reverse=True)
+        held = list(accumulate(weight for weight, _ in found))
+        return [p for _, p in found[: bisect_left(held, SCORED_SHARE * held[-1]) + 1]] if found else []
 
     def ask(self) -> CoverState:
-        """The same covers with those pending ones scored that are worth it, in one evaluation."""
-        return self.resolve(self.worth_scoring)
+        """The same covers, pruned, with those scored that are worth it, in one evaluation at most."""
+        return self.pruned.resolve(self.pruned.worth_scoring)
 
     # -- shares -----------------------------------------------------------------------------------
 

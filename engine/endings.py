@@ -71,7 +71,8 @@ class Ending:
 
     def read(self, join: bytes) -> Ending:
         """The same with the join read, which asks no model."""
-        return replace(self, there=self.here.read(join))
+        here = self.here.pruned
+        return replace(self, here=here, there=here.read(join).pruned)
 
     def wanted(self) -> list[TokenPath]:
         """The paths whose rows would bring the bounds closer."""
@@ -83,9 +84,9 @@ class Ending:
         while not ending.is_known and scored.issuperset(ending.wanted()):
             state = ending._less_known()
             if state is ending.here:
-                ending = replace(ending, here=state.ask())
+                ending = replace(ending, here=state.ask().pruned)
             else:
-                ending = replace(ending, there=state.ask())
+                ending = replace(ending, there=state.ask().pruned)
         return ending
 
     def _less_known(self) -> CoverState:
@@ -125,7 +126,7 @@ def branch_of(text: bytes, state: CoverState, tried: frozenset[int]) -> Branch:
 
 def paths_of(state: CoverState) -> list[TokenPath]:
     """What `state.ask` scores."""
-    return [state.fixed + pending.tokens for pending in state.worth_scoring]
+    return [state.fixed + pending.tokens for pending in state.pruned.worth_scoring]
 
 
 def _log_unknown(state: CoverState) -> float:

@@ -83,6 +83,13 @@ class EnsembleState:
         """The state once `byte` has been read by every member. Never asks a model."""
         return replace(self, members=tuple(member.push(byte) for member in self.members))
 
+    @cached_property
+    def pruned(self) -> EnsembleState:
+        """The state with every member pruned; this one if that changes nothing."""
+        members = tuple(member.pruned for member in self.members)
+        is_same = all(a is b for a, b in zip(members, self.members, strict=True))
+        return self if is_same else replace(self, members=members)
+
     def ask(self) -> EnsembleState:
         """One model evaluation, by the member whose unknown share weighs most."""
         doubt = [w * m.shares.unknown for w, m in zip(self.mix.weights, self.members, strict=True)]

@@ -112,7 +112,9 @@ class SuffixSearch:
         """Takes the best byte that was not tried, once it is known which that is."""
         self._branches.remove(branch)
         if not branch.is_sure:
-            self._branches.append(branch_of(branch.text, self._ask(branch.state), branch.tried))
+            pruned = branch.state.pruned
+            state = pruned if pruned is not branch.state else self._ask(branch.state)
+            self._branches.append(branch_of(branch.text, state, branch.tried))
             return
         self._branches.append(branch_of(branch.text, branch.state, branch.tried | {branch.best}))
         self._dive(branch.state.push(branch.best), branch.text + bytes([branch.best]), least)
@@ -121,8 +123,13 @@ class SuffixSearch:
         """Greedy bytes after `text`, until no text from here on can have a J above `least`."""
         reason: StopReason = "lines"
         while not text or (text.count(b"\n") < self.limits.max_lines and log_mass(state) > least):
-            while (best := state.shares.certain_best()) is None and self._may_ask():
-                state = self._ask(state)
+            while (best := state.shares.certain_best()) is None:
+                if (pruned := state.pruned) is not state:
+                    state = pruned
+                elif self._may_ask():
+                    state = self._ask(state)
+                else:
+                    break
             self._branches.append(branch_of(text, state, frozenset() if best is None else frozenset({best})))
             if whole_length(text, self.limits.begun) == len(text) and not text.endswith(b"\r"):
                 fits = best == (STOP if self.ends_by_stop else self.join[0])

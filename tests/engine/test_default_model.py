@@ -170,3 +170,18 @@ def test_completing_further_along_gives_the_same_text(model: Model) -> None:
             (rest,) = completer.complete(further, StopSignal()).completions
             both = min(len(whole.text) - taken, len(rest.text))
             assert whole.text[taken : taken + both] == rest.text[:both], (text, taken)
+
+
+def test_what_is_evaluated_is_about_what_is_written(model: Model) -> None:
+    """Covers that cannot win cost no rows: beside plain tokens, decoding costs a few percent more of them."""
+    completer, backend = Completer(model), model.backend
+    evaluated = written = 0
+    for text in cursors()[:8]:
+        request = Request(text, max_tokens=16, max_lines=100)
+        completer.warm(request, StopSignal())
+        before = backend.tokens_evaluated
+        (found,) = completer.complete(request, StopSignal()).completions
+        evaluated += backend.tokens_evaluated - before
+        written += len(model.tokenizer.encode(found.text))
+    print(f"{evaluated} rows for {written} tokens")
+    assert evaluated <= 1.15 * written

@@ -11,7 +11,7 @@ import pytest
 from engine import segmentations
 from engine.backends.base import StopSignal
 from engine.cache import Scorer
-from engine.covers import STOP, CoverSpace
+from engine.covers import STOP, CoverSpace, CoverState
 from engine.fim import Budget, Template, build_prompt
 from engine.segmentations import all_segmentations
 from engine.tokenizers.utf8 import partial_length
@@ -23,6 +23,8 @@ LONGEST = {"late parts": 6, "runs": 7, "gpt-2": 4, "starcoder": 4, "qwen2": 4, "
 LONGEST |= {"runs of spaces": 7, "added": 6, "literal ▁": 4, "scores against lengths": 6}
 ALWAYS_SPANNED = (TOYS["late parts"],)
 """Here every byte begins or goes on in some longer token."""
+ONE_COVER = (TOYS["no merges"], TOYS["bytes alone"])
+"""Here every text is covered in one way only."""
 WIDE = Budget(4096, 4096)
 
 
@@ -194,3 +196,23 @@ def test_what_is_unknown_bounds_the_error(case: tuple[ToyModel, list[bytes]]) ->
         certain = shares.certain_best()
         assert certain is None or certain == int(truth.argmax()), text
     assert lazily
+
+
+def test_pruning_asks_nothing_and_drops_what_holds_nothing(case: tuple[ToyModel, list[bytes]]) -> None:
+    model, texts = case
+    dropped = 0
+    for text in texts:
+        state = model.open(text[:1]).read(text[1:])
+        scorer = state.space.scorer
+        evaluated = scorer.backend.tokens_evaluated
+        pruned = state.pruned
+        assert scorer.backend.tokens_evaluated == evaluated
+        assert pruned.pruned is pruned
+        for cover in state.pending:
+            found = resolved(
+                CoverState(state.space, state.fixed, state.settled, state.text, pending=(cover,))
+            )
+            assert bool(found.contexts) == (cover in pruned.pending), (text, cover)
+        dropped += len(state.pending) - len(pruned.pending)
+        assert np.array_equal(resolved(pruned).shares.known, resolved(state).shares.known), text
+    assert dropped or model.toy in ONE_COVER
