@@ -14,7 +14,8 @@ URI = "file:///work/a.py"
 @pytest.mark.parametrize("step_ms", [30])
 async def test_neovim_0_12_debounces_and_never_cancels(client: Any, engine_log: Any) -> None:
     """It asks a while after the last key, goes on typing meanwhile, asks again, and takes whatever comes
-    back: so every answer but the newest must be an error, and the engine must never do two things."""
+    back: so every answer but the newest must be an error, or empty if it was ready before the newer request
+    and fits the text no more; and the engine must never do two things."""
     await client.initialize(["utf-8", "utf-16"])
     client.open("")
     futures = []
@@ -27,7 +28,8 @@ async def test_neovim_0_12_debounces_and_never_cancels(client: Any, engine_log: 
         await asyncio.sleep(0.02)
         futures.append(client.ask(0, column)[1])
     outcomes = [await client.outcome(future) for future in futures]
-    assert outcomes == [CANCELLED, CANCELLED, ["one, two, three)"]]
+    assert all(outcome in (CANCELLED, []) for outcome in outcomes[:2])
+    assert outcomes[2] == ["one, two, three)"]
     running = most = 0
     for line in engine_log.lines():
         running += line.startswith("complete") - line.startswith(("result", "cancelled"))
