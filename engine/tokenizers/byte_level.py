@@ -23,7 +23,7 @@ import numpy.typing as npt
 from engine.errors import InputError
 from engine.tokenizers.base import Encoding
 from engine.tokenizers.bpe import MergeTable
-from engine.tokenizers.cuts import INSIDE, Cut, Groups, TokenCuts
+from engine.tokenizers.cuts import INSIDE, Cut, Groups, ShapeCuts, TokenCuts
 from engine.tokenizers.pairs import Merge, PairTable
 from engine.tokenizers.pretokenize import Pretokenizer
 from engine.tokenizers.utf8 import continuing_bytes, partial_length
@@ -83,6 +83,10 @@ class ByteLevelBPE:
         """Bytes → the token that was added for them; the pretokenizer makes words of them."""
         added = [t for t, kind in enumerate(self.vocab.kinds) if kind == TokenKind.USER_DEFINED]
         return {self.vocab.token_bytes[token]: token for token in added if self.vocab.token_bytes[token]}
+
+    def foresee(self) -> None:
+        """Derives what most texts will need; worth it for tables that are kept."""
+        self._cuts.foresee()
 
     # -- encoding ---------------------------------------------------------------------------------
 
@@ -283,11 +287,8 @@ class ByteLevelBPE:
     def _final_unless_completed(self, tokens: tuple[int, ...]) -> BoolArray:
         """`_final_successors` but for tokens that go on with a character inside which `tokens` end."""
         shape, positions = self._shape_of(tokens)
-        codes, outcomes = self._cuts.outcomes(shape)
-        verdicts = self._verdicts(tokens, outcomes, positions)
-        allowed = self._cuts.groups_after(shape).choose(
-            verdicts[codes], self._free(tokens), self._reachable_rows
-        )
+        verdicts = self._final_verdicts(tokens, self._cuts.behind(shape), positions)
+        allowed = self._cuts.groups_after(shape).choose(verdicts, self._free(tokens), self._reachable_rows)
         for row in self._spelling_whole(tokens):
             allowed[row] = allowed[row] and self.is_final([*tokens, int(self.vocab.order[row])])
         return allowed
@@ -302,13 +303,14 @@ class ByteLevelBPE:
         return shape, positions
 
     def _recut_rows(self, tokens: tuple[int, ...]) -> list[int]:
-        """Rows of the tokens that, with some text behind them, would be cut otherwise than at the end."""
+        """Rows of the tokens that more is possible for if some text behind them cuts them otherwise."""
         shape, positions = self._shape_of(tokens)
-        recuts = self._cuts.recuts(shape)
-        if not recuts:
+        cuts, groups = self._cuts.behind(shape), self._cuts.groups_after(shape)
+        verdicts = self._best_verdicts(tokens, cuts.recuts, positions, groups)
+        verdicts[verdicts <= self._final_verdicts(tokens, cuts, positions)] = _NEVER
+        if not verdicts.any():
             return []
-        verdicts = self._best_verdicts(tokens, recuts, positions, self._cuts.groups_after(shape))
-        chosen = self._cuts.groups_after(shape).choose(verdicts, self._free(tokens), self._reachable_rows)
+        chosen = groups.choose(verdicts, self._free(tokens), self._reachable_rows)
         rows: list[int] = np.flatnonzero(chosen).tolist()
         return rows
 
@@ -318,8 +320,8 @@ class ByteLevelBPE:
         Without those that may go on with a character inside which `tokens` end.
         """
         shape, positions = self._shape_of(tokens)
-        ways, groups, rows = self._cuts.broken(shape), self._cuts.broken_after(shape), self._cuts.broken_rows
-        verdicts = self._best_verdicts(tokens, ways, positions, groups)
+        groups, rows = self._cuts.broken_after(shape), self._cuts.broken_rows
+        verdicts = self._best_verdicts(tokens, self._cuts.behind(shape).broken, positions, groups)
         chosen = groups.choose(verdicts, self._free(tokens)[rows], self._reachable_rows[rows])
         if partial_length(self.vocab.decode(tokens)):
             low, high = self._continuation_rows
@@ -330,6 +332,12 @@ class ByteLevelBPE:
     def _free(self, tokens: tuple[int, ...]) -> BoolArray:
         """(vocab.rows,): the tokens with which no merge crosses the boundary, were there no cut."""
         return self._pairs.successors(tokens[-1]) & self._mergeable_rows if tokens else self._mergeable_rows
+
+    def _final_verdicts(
+        self, tokens: tuple[int, ...], cuts: ShapeCuts, positions: list[int]
+    ) -> npt.NDArray[np.int8]:
+        """(groups,): what each group's outcome means for this context if the text ends behind it."""
+        return self._verdicts(tokens, cuts.outcomes, positions)[cuts.codes]
 
     def _best_verdicts(
         self, tokens: tuple[int, ...], ways: list[tuple[int, Cut]], positions: list[int], groups: Groups

@@ -7,6 +7,7 @@ context ends near an apostrophe, because then it matters which letters t begins 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -44,6 +45,19 @@ class Groups:
         return chosen
 
 
+@dataclass(frozen=True, slots=True)
+class ShapeCuts:
+    """Where context + t is cut, for all groups of tokens t and the contexts of one shape."""
+
+    codes: npt.NDArray[np.int16]
+    """(groups,): the number of its outcome in `outcomes`."""
+    outcomes: list[Cut]
+    recuts: list[tuple[int, Cut]]
+    """(group, outcome) where the outcome is another one if text follows."""
+    broken: list[tuple[int, Cut]]
+    """(group, outcome) for each way in which a broken character can be cut."""
+
+
 class TokenCuts:
     """The cuts behind any context, for the tokens of one vocabulary.
 
@@ -65,9 +79,19 @@ class TokenCuts:
         raw = [vocab.sorted_bytes[row].decode("utf-8", "surrogateescape") for row in broken]
         self._broken_reached, self._broken_others = self._both_groups(broken, raw)
         self.broken_rows: IntArray = np.array(broken, dtype=np.int64)
-        self.outcomes = lru_cache(maxsize=4096)(self._outcomes)
-        self.recuts = lru_cache(maxsize=4096)(self._recuts)
-        self.broken = lru_cache(maxsize=4096)(self._broken)
+        self._foreseen: dict[str, ShapeCuts] = {}
+        self._seen = lru_cache(maxsize=4096)(self._derive)
+
+    def foresee(self) -> None:
+        """Derives what follows a context that is a token by itself: 97 of 100 contexts look like one.
+
+        It takes about a second, so it is for tables that are kept.
+        """
+        self._foreseen = {shape: self._derive(shape) for shape in self._others.shapes}
+
+    def behind(self, shape: str) -> ShapeCuts:
+        """The cuts of all tokens behind a context of this shape."""
+        return self._foreseen.get(shape) or self._seen(shape)
 
     def _both_groups(self, rows: Sequence[int], texts: Sequence[str]) -> tuple[Groups, Groups]:
         """Behind a context that reaches into them, and behind any other."""
@@ -76,39 +100,35 @@ class TokenCuts:
         return Groups(rows, reached), Groups(rows, others)
 
     def groups_after(self, shape: str) -> Groups:
-        """The groups that the numbers of `outcomes` and `recuts` are of."""
+        """The groups that the numbers of `codes` and `recuts` are of."""
         return self._reached if self._pretokenizer.shapes.reaches_on(shape) else self._others
 
     def broken_after(self, shape: str) -> Groups:
         """The groups, of the tokens in `broken_rows` alone, that the numbers of `broken` are of."""
         return self._broken_reached if self._pretokenizer.shapes.reaches_on(shape) else self._broken_others
 
-    def _outcomes(self, shape: str) -> tuple[npt.NDArray[np.int16], list[Cut]]:
-        """For each group of tokens behind `shape` the number of its outcome, and the outcomes."""
-        numbers: dict[Cut, int] = {}
-        groups = self.groups_after(shape)
-        codes = np.empty(len(groups.shapes), dtype=np.int16)
-        for group, token_shape in enumerate(groups.shapes):
-            cuts = self._pretokenizer.cuts(shape + token_shape)[:-1]
-            codes[group] = numbers.setdefault(_outcome(cuts, len(shape)), len(numbers))
-        return codes, list(numbers)
+    def _derive(self, shape: str) -> ShapeCuts:
+        alone = [self._alone(shape, token_shape) for token_shape in self.groups_after(shape).shapes]
+        outcomes = list(dict.fromkeys(alone))
+        codes = np.array([outcomes.index(outcome) for outcome in alone], dtype=np.int16)
+        return ShapeCuts(codes, outcomes, self._recuts(shape, alone), self._broken(shape))
 
-    def _recuts(self, shape: str) -> list[tuple[int, Cut]]:
-        """(group, outcome) for the groups whose outcome is another one if text follows."""
+    def _alone(self, shape: str, token_shape: str) -> Cut:
+        return _outcome(self._pretokenizer.cuts(shape + token_shape)[:-1], len(shape))
+
+    def _recuts(self, shape: str, alone: Sequence[Cut]) -> list[tuple[int, Cut]]:
+        """For the groups whose outcome is not that `alone`."""
         found: dict[tuple[int, Cut], None] = {}
-        codes, outcomes = self.outcomes(shape)
         for group, token_shape in enumerate(self.groups_after(shape).shapes):
             for outcome in self._followed(shape, token_shape):
-                if outcome not in (INSIDE, outcomes[codes[group]]):
+                if outcome not in (INSIDE, alone[group]):
                     found[group, outcome] = None
         return list(found)
 
     def _broken(self, shape: str) -> list[tuple[int, Cut]]:
-        """(group, outcome) for each way in which a broken character can be cut behind `shape`."""
         found: dict[tuple[int, Cut], None] = {}
         for group, token_shape in enumerate(self.broken_after(shape).shapes):
-            alone = self._pretokenizer.cuts(shape + token_shape)[:-1]
-            for outcome in (_outcome(alone, len(shape)), *self._followed(shape, token_shape)):
+            for outcome in (self._alone(shape, token_shape), *self._followed(shape, token_shape)):
                 if outcome != INSIDE:
                     found[group, outcome] = None
         return list(found)

@@ -1,4 +1,4 @@
-"""Tokenizers kept on disk: deriving their tables takes half a second, reading them back a thirtieth of that.
+"""Tokenizers kept on disk: deriving their tables takes a second or two, reading them back a fiftieth of that.
 
 A kept file belongs to a *fingerprint* of all it was made from: the vocabulary in the model's metadata, this
 package's own source, and the versions of Python, numpy and regex. If any of them changes, the tables are
@@ -27,6 +27,7 @@ import numpy as np
 import regex
 
 from engine.tokenizers.base import Tokenizer
+from engine.tokenizers.byte_level import ByteLevelBPE
 from engine.tokenizers.gguf_family import tokenizer_from_metadata
 from engine_kernels import numpy_reference
 
@@ -44,6 +45,8 @@ def kept_tokenizer(metadata: dict[str, Any], folder: Path) -> Tokenizer:
     tokenizer = _read(path)
     if tokenizer is None:
         tokenizer = tokenizer_from_metadata(metadata)
+        if isinstance(tokenizer, ByteLevelBPE):
+            tokenizer.foresee()
         _write(path, tokenizer)
     return tokenizer
 

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <mutex>
 #include <queue>
 #include <stdexcept>
 #include <vector>
@@ -40,7 +41,65 @@ void require(bool holds, const char *otherwise) {
 
 const uint8_t *flags(const In<bool> &booleans) { return reinterpret_cast<const uint8_t *>(booleans.data()); }
 
+// Memory of whole rows, used again: the first touch of fresh pages costs more than the arithmetic on a row.
+class Blocks {
+  public:
+    struct Free {
+        void operator()(double *block) const;
+    };
+    using Owned = std::unique_ptr<double, Free>;
+
+    // Room for `count` numbers behind a header that holds the count.
+    Owned take(size_t count) {
+        std::lock_guard<std::mutex> lock(mutex);
+        for (auto block = kept.begin(); block != kept.end(); ++block) {
+            if (size_of(*block) != count) continue;
+            Owned found(*block);
+            kept.erase(block);
+            return found;
+        }
+        double *block = new double[HEADER + count];
+        std::memcpy(block, &count, sizeof count);
+        return Owned(block + HEADER);
+    }
+
+    void give(double *block) noexcept {
+        std::lock_guard<std::mutex> lock(mutex);
+        if (size_of(block) >= WORTH_KEEPING && kept.size() < MOST) return kept.push_back(block);
+        delete[] (block - HEADER);
+    }
+
+  private:
+    static constexpr size_t HEADER = 4, WORTH_KEEPING = 4096, MOST = 16;
+
+    static size_t size_of(const double *block) {
+        size_t count;
+        std::memcpy(&count, block - HEADER, sizeof count);
+        return count;
+    }
+
+    std::mutex mutex;
+    std::vector<double *> kept = [] {
+        std::vector<double *> none;
+        none.reserve(MOST);
+        return none;
+    }();
+};
+
+Blocks &blocks() {
+    static Blocks *all = new Blocks; // never destroyed: arrays may outlive it
+    return *all;
+}
+
+void Blocks::Free::operator()(double *block) const { blocks().give(block); }
+
 // Hands an array over to Python.
+auto fresh_rows(Blocks::Owned values, std::initializer_list<size_t> shape) {
+    double *held = values.release();
+    nb::capsule owner(held, [](void *p) noexcept { blocks().give(static_cast<double *>(p)); });
+    return nb::ndarray<nb::numpy, double>(held, shape, owner);
+}
+
 template <typename T> auto fresh(std::unique_ptr<T[]> values, std::initializer_list<size_t> shape) {
     T *held = values.release();
     nb::capsule owner(held, [](void *p) noexcept { delete[] static_cast<T *>(p); });
@@ -119,7 +178,7 @@ FAST_CLONES void subtract(const float *values, size_t count, double peak, double
 
 auto log_softmax(In2<float> logits) {
     const size_t rows = logits.shape(0), vocab = logits.shape(1);
-    std::unique_ptr<double[]> out(new double[rows * vocab]);
+    Blocks::Owned out = blocks().take(rows * vocab);
     {
         nb::gil_scoped_release unlocked;
         for (size_t row = 0; row < rows; ++row) {
@@ -130,7 +189,7 @@ auto log_softmax(In2<float> logits) {
             subtract(values, vocab, peak, std::log(total), out.get() + row * vocab);
         }
     }
-    return fresh(std::move(out), {rows, vocab});
+    return fresh_rows(std::move(out), {rows, vocab});
 }
 
 // exp of a block of the row in the given order, 0 where it is not allowed. False if a place is outside of the row.
