@@ -48,6 +48,8 @@ class Scorer:
             for path in paths:
                 self.drafter.asked(path)
             missing = self._with_draft(missing, roots) if missing else []
+        if not missing:
+            return [self._used(path) for path in paths]
         fresh: dict[TokenPath, FloatArray] = {}
         for part in _parts(missing):
             fresh |= self._score(part, stop)
@@ -60,6 +62,10 @@ class Scorer:
         while len(self._rows) > self._most:
             self._rows.popitem(last=False)
         return result
+
+    def _used(self, path: TokenPath) -> FloatArray:
+        self._rows.move_to_end(path)
+        return self._rows[path]
 
     def _with_draft(self, missing: list[TokenPath], roots: Sequence[Root]) -> list[TokenPath]:
         """`missing`, and drafted paths that fit into one evaluation with them."""

@@ -64,8 +64,8 @@ def tree_of(paths: Sequence[TokenPath]) -> tuple[TokenTree, list[int]]:
 
 def common_prefix_length(paths: Sequence[TokenPath]) -> int:
     """Number of leading tokens that all `paths` share (0 for no paths)."""
-    if not paths:
-        return 0
+    if len(paths) < 2:
+        return sum(map(len, paths))
     low, high = min(paths), max(paths)
     shortest = min(len(low), len(high))
     return bisect_left(range(shortest), True, key=lambda k: low[: k + 1] != high[: k + 1])

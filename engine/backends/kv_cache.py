@@ -11,7 +11,7 @@ from typing import Protocol
 
 from engine.backends.parking import WORTH_PARKING, Parking, State
 from engine.backends.sequences import TOKEN_BYTES, Plan, Resident, SequenceTable, path_key
-from engine.tree import TokenTree
+from engine.tree import ROOT, TokenTree
 
 PAGE_CELLS = 256
 """Attention reads the used part of the cache in whole pages of this many cells."""
@@ -61,6 +61,10 @@ class KvCache:
         """
         key = path_key(context)
         most_cells = self._pages(len(context) + tree.depth)
+        goes_on = not len(tree) and list(wanted) == [ROOT] and self.table.cells < most_cells
+        if goes_on and (plan := self.table.one_more(key)):
+            return plan
+            return plan
         match, closest = self.table.closest(key)
         if self.parking.longest_match(key) >= match + WORTH_PARKING:
             match, closest = self._fetch(key, most_cells)

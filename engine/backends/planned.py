@@ -7,8 +7,7 @@ takes care that whatever ends the evaluation, the table knows what became reside
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from engine.backends.base import StopSignal
 from engine.backends.kv_cache import KvCache
@@ -62,17 +61,28 @@ class PlannedBackend(ABC):
     def _evaluate(
         self, plan: Plan, context_tokens: int, wanted: set[int], stop: StopSignal
     ) -> dict[int, FloatArray]:
-        """Carries out a plan chunk by chunk; rows by wanted node."""
+        """Carries out a plan chunk by chunk; rows by wanted node.
+
+        Whatever ends the evaluation, the table knows what became resident.
+        """
         rows: dict[int, FloatArray] = {}
-        with self._settling(plan) as done:
-            while done[0] < len(plan.batch):
+        done = 0
+        try:
+            while done < len(plan.batch):
                 stop.check()
-                chunk = plan.batch[done[0] : done[0] + self._chunk]
+                chunk = plan.batch[done : done + self._chunk]
                 nodes = [_node(token, context_tokens) for token in chunk]
                 asked = [index for index, node in enumerate(nodes) if node in wanted]
                 found = self._counted(chunk, asked, stop)
                 rows |= {nodes[index]: row for index, row in zip(asked, found, strict=True)}
-                done[0] += len(chunk)
+                done += len(chunk)
+        except BackendError:
+            self._kv.forget(plan)
+            raise
+        except BaseException:
+            self._kv.settle(plan, done)
+            raise
+        self._kv.settle(plan, done)
         return rows
 
     def _counted(
@@ -92,20 +102,6 @@ class PlannedBackend(ABC):
     def limit_chunk(self) -> None:
         """From now on evaluates at most half as much at once as it just tried to."""
         self._chunk = self._largest_chunk = max(SMALLEST_CHUNK, self._chunk // 2)
-
-    @contextmanager
-    def _settling(self, plan: Plan) -> Iterator[list[int]]:
-        """Whatever ends the evaluation, the table knows what became resident: the yielded [count]."""
-        done = [0]
-        try:
-            yield done
-        except BackendError:
-            self._kv.forget(plan)
-            raise
-        except BaseException:
-            self._kv.settle(plan, done[0])
-            raise
-        self._kv.settle(plan, done[0])
 
 
 def _node(token: BatchToken, context_tokens: int) -> int:

@@ -176,6 +176,16 @@ class SequenceTable:
         _fill_batch(plan, context_key, tree, by_node, first_new)
         return plan
 
+    def one_more(self, key: PathKey) -> Plan | None:
+        """`plan` for a path all but whose last token is a sequence; None if there is no such sequence."""
+        resident = self._exactly(key[:-TOKEN_BYTES]) if key[TOKEN_BYTES:] else None
+        if resident is None:
+            return None
+        self._remove(resident.number)
+        token, position = int.from_bytes(key[-TOKEN_BYTES:]), len(key) // TOKEN_BYTES - 1
+        batch = [BatchToken(token, position, (resident.number,), None)]
+        return Plan(batch=batch, residents=[Resident(resident.number, key)])
+
     def _number_for(
         self, plan: Plan, key: PathKey, reuse: int, closest: Resident | None, claimed: set[int]
     ) -> int:
