@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise
 
@@ -23,15 +24,28 @@ import numpy.typing as npt
 from engine.errors import InputError
 from engine.tokenizers.base import Encoding
 from engine.tokenizers.bpe import MergeTable
-from engine.tokenizers.cuts import INSIDE, Cut, Groups, ShapeCuts, TokenCuts
+from engine.tokenizers.cuts import INSIDE, Cut, Groups, TokenCuts
 from engine.tokenizers.pairs import Merge, PairTable
 from engine.tokenizers.pretokenize import Pretokenizer
 from engine.tokenizers.utf8 import continuing_bytes, partial_length
 from engine.vocab import BoolArray, TokenKind, Vocab
 
+VerdictArray = npt.NDArray[np.int8]
 _NEVER, _IF_NO_MERGE, _ALWAYS = 0, 1, 2
 _MASK_BYTES = 32 * 2**20
 """Memory for the masks of contexts that were asked for last, of either kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Whether a token may follow a context, by its group: never, always, or if no merge crosses."""
+
+    final: VerdictArray
+    """(groups,): if the text ends behind it."""
+    recut: VerdictArray
+    """(groups,): if some text follows, as far as that allows more."""
+    broken: VerdictArray
+    """(groups of broken tokens,): if the character at its end is broken off."""
 
 
 class ByteLevelBPE:
@@ -72,6 +86,7 @@ class ByteLevelBPE:
         self._final_after = lru_cache(maxsize=kept_masks)(self._final_successors)
         self._successors_of = lru_cache(maxsize=kept_masks)(self._successors_after)
         self._context_end = lru_cache(maxsize=1024)(self._find_context_end)
+        self._verdicts = lru_cache(maxsize=4096)(self._find_verdicts)
         self._shape_of = lru_cache(maxsize=1024)(self._find_shape)
 
     def _whole_tokens(self) -> dict[bytes, int]:
@@ -286,9 +301,8 @@ class ByteLevelBPE:
 
     def _final_unless_completed(self, tokens: tuple[int, ...]) -> BoolArray:
         """`_final_successors` but for tokens that go on with a character inside which `tokens` end."""
-        shape, positions = self._shape_of(tokens)
-        verdicts = self._final_verdicts(tokens, self._cuts.behind(shape), positions)
-        allowed = self._cuts.groups_after(shape).choose(verdicts, self._free(tokens), self._reachable_rows)
+        groups = self._cuts.groups_after(self._shape_of(tokens)[0])
+        allowed = groups.choose(self._judged(tokens).final, self._free(tokens), self._reachable_rows)
         for row in self._spelling_whole(tokens):
             allowed[row] = allowed[row] and self.is_final([*tokens, int(self.vocab.order[row])])
         return allowed
@@ -304,12 +318,10 @@ class ByteLevelBPE:
 
     def _recut_rows(self, tokens: tuple[int, ...]) -> list[int]:
         """Rows of the tokens that more is possible for if some text behind them cuts them otherwise."""
-        shape, positions = self._shape_of(tokens)
-        cuts, groups = self._cuts.behind(shape), self._cuts.groups_after(shape)
-        verdicts = self._best_verdicts(tokens, cuts.recuts, positions, groups)
-        verdicts[verdicts <= self._final_verdicts(tokens, cuts, positions)] = _NEVER
+        verdicts = self._judged(tokens).recut
         if not verdicts.any():
             return []
+        groups = self._cuts.groups_after(self._shape_of(tokens)[0])
         chosen = groups.choose(verdicts, self._free(tokens), self._reachable_rows)
         rows: list[int] = np.flatnonzero(chosen).tolist()
         return rows
@@ -319,9 +331,10 @@ class ByteLevelBPE:
 
         Without those that may go on with a character inside which `tokens` end.
         """
-        shape, positions = self._shape_of(tokens)
-        groups, rows = self._cuts.broken_after(shape), self._cuts.broken_rows
-        verdicts = self._best_verdicts(tokens, self._cuts.behind(shape).broken, positions, groups)
+        verdicts = self._judged(tokens).broken
+        if not verdicts.any():
+            return []
+        groups, rows = self._cuts.broken_after(self._shape_of(tokens)[0]), self._cuts.broken_rows
         chosen = groups.choose(verdicts, self._free(tokens)[rows], self._reachable_rows[rows])
         if partial_length(self.vocab.decode(tokens)):
             low, high = self._continuation_rows
@@ -332,21 +345,6 @@ class ByteLevelBPE:
     def _free(self, tokens: tuple[int, ...]) -> BoolArray:
         """(vocab.rows,): the tokens with which no merge crosses the boundary, were there no cut."""
         return self._pairs.successors(tokens[-1]) & self._mergeable_rows if tokens else self._mergeable_rows
-
-    def _final_verdicts(
-        self, tokens: tuple[int, ...], cuts: ShapeCuts, positions: list[int]
-    ) -> npt.NDArray[np.int8]:
-        """(groups,): what each group's outcome means for this context if the text ends behind it."""
-        return self._verdicts(tokens, cuts.outcomes, positions)[cuts.codes]
-
-    def _best_verdicts(
-        self, tokens: tuple[int, ...], ways: list[tuple[int, Cut]], positions: list[int], groups: Groups
-    ) -> npt.NDArray[np.int8]:
-        """For each of the `groups` the most that one of the `ways` (group, outcome) allows."""
-        best = np.zeros(len(groups.shapes), dtype=np.int8)
-        verdicts = self._verdicts(tokens, [cut for _, cut in ways], positions)
-        np.maximum.at(best, np.array([group for group, _ in ways], dtype=np.int64), verdicts)
-        return best
 
     def _spelling_whole(self, tokens: tuple[int, ...]) -> list[int]:
         """Rows of the tokens that complete a whole token's bytes with some of the last `tokens`."""
@@ -361,13 +359,13 @@ class ByteLevelBPE:
                 index += 1
         return rows
 
-    def _verdicts(
-        self, tokens: tuple[int, ...], outcomes: list[Cut], positions: list[int]
-    ) -> npt.NDArray[np.int8]:
-        """What each outcome means for this context: never, always, or only if no merge crosses.
+    def _judged(self, tokens: tuple[int, ...]) -> Verdicts:
+        """What the cuts behind a context mean for it.
 
-        `positions` as in `_find_shape`.
+        That depends on its shape, and on which boundaries of the shape are boundaries of tokens, and on which
+        of these there must be a cut because a merge would cross them; where there are whole tokens, on all.
         """
+        shape, positions = self._shape_of(tokens)
         ends = [0, *accumulate(len(self.vocab.token_bytes[t]) for t in tokens)]
         merged = {
             end
@@ -375,23 +373,40 @@ class ByteLevelBPE:
             if not self._pairs.is_canonical(left, right) or not self._whole_ids.isdisjoint((left, right))
         }
         merged |= {ends[-1]} if tokens and tokens[-1] in self._whole_ids else set()
-        verdicts = []
-        for outcome in outcomes:
-            if outcome == INSIDE:
-                verdicts.append(_NEVER)
-                continue
-            cuts = {positions[cut] for cut in outcome}
-            if not cuts <= set(ends) or not merged <= cuts or self._spells_whole(tokens, ends, cuts):
-                verdicts.append(_NEVER)
-            else:
-                verdicts.append(_ALWAYS if not tokens or ends[-1] in cuts else _IF_NO_MERGE)
-        return np.array(verdicts, dtype=np.int8)
+        bounds = tuple([position in ends for position in positions])
+        joints = frozenset([positions.index(end) if end in positions else -1 for end in merged])
+        return self._verdicts(shape, bounds, joints, tokens if self._whole else ())
 
-    def _spells_whole(self, tokens: tuple[int, ...], ends: list[int], cuts: set[int]) -> bool:
+    def _find_verdicts(
+        self, shape: str, bounds: tuple[bool, ...], joints: frozenset[int], tokens: tuple[int, ...]
+    ) -> Verdicts:
+        """`bounds`: which boundaries of the shape are some of tokens; `joints`: where there must be a cut."""
+
+        def verdict(outcome: Cut) -> int:
+            possible = outcome != INSIDE and all(bounds[cut] for cut in outcome) and joints.issubset(outcome)
+            if not possible or self._spells_whole(tokens, outcome):
+                return _NEVER
+            return _ALWAYS if not shape or len(bounds) - 1 in outcome else _IF_NO_MERGE
+
+        def best(ways: Sequence[tuple[int, Cut]], groups: Groups) -> VerdictArray:
+            found = np.zeros(len(groups.shapes), dtype=np.int8)
+            for group, outcome in ways:
+                found[group] = max(found[group], verdict(outcome))
+            return found
+
+        cuts = self._cuts.behind(shape)
+        final = np.array([verdict(outcome) for outcome in cuts.outcomes], dtype=np.int8)[cuts.codes]
+        recut = best(cuts.recuts, self._cuts.groups_after(shape))
+        recut[recut <= final] = _NEVER
+        return Verdicts(final, recut, best(cuts.broken, self._cuts.broken_after(shape)))
+
+    def _spells_whole(self, tokens: tuple[int, ...], outcome: Cut) -> bool:
         """Whether a word between cuts has the bytes of a whole token, in other tokens."""
         if not self._whole:
             return False
-        text, places = self.vocab.decode(tokens), sorted(cuts | {0})
+        positions = self._shape_of(tokens)[1]
+        ends = [0, *accumulate(len(self.vocab.token_bytes[t]) for t in tokens)]
+        text, places = self.vocab.decode(tokens), sorted({positions[cut] for cut in outcome} | {0})
         return any(
             (whole := self._whole.get(text[start:end])) is not None
             and tokens[ends.index(start) : ends.index(end)] != (whole,)
