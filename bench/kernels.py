@@ -80,6 +80,17 @@ def cases(vocab: int, random: np.random.Generator) -> list[Case]:
         Case("sorted_weights, 500 tokens", "sorted_weights", (row, order[:500], allowed[:500])),
         Case("sums_by_byte, all tokens", "sums_by_byte", (np.exp(row), bytes_)),
         Case("sums_by_byte, 500 tokens", "sums_by_byte", (np.exp(row[:500]), bytes_[:500])),
+        Case(
+            "mixed_sums, 3 contexts",
+            "mixed_sums",
+            (
+                [0.5, 0.3, 0.1],
+                [np.ones(256), np.exp(row[:500]), np.exp(row[:20])],
+                [np.arange(256, dtype=np.uint8), bytes_[:500], bytes_[:20]],
+                0.1,
+            ),
+        ),
+        Case("two_greatest", "two_greatest", (np.exp(row[:257]),)),
         Case("choose_tokens", "choose_tokens", (verdicts, groups, allowed, reachable)),
         Case("pair_mask", "pair_mask", (int(random.integers(vocab)), random_forest(vocab, random), vocab)),
         Case(f"merge_symbols, {WORD} of them", "merge_symbols", (word, *table)),

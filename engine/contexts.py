@@ -11,9 +11,13 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from engine.kernels import sorted_weights, sums_of_groups
 from engine.tree import TokenPath
-from engine.vocab import BoolArray, FloatArray, Vocab
+from engine.vocab import BoolArray, ByteArray, FloatArray, Vocab
+
+EVERY_BYTE: ByteArray = np.arange(256, dtype=np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +92,11 @@ class Context:
         log, log_mass = self.log_weight, self.log_weight + math.log(mass)
         return Context(self.tokens, self.start, low, high, log, log_mass, self.scored, weights), ended
 
-    def next_byte_sums(self, end: int) -> FloatArray:
-        """(256,) P(a canonical last token with this byte at `end` | fixed tokens, tokens)."""
+    def next_bytes(self, end: int) -> tuple[FloatArray, ByteArray]:
+        """P(canonical last tokens | fixed tokens, tokens), and their bytes at `end`, which ascend."""
         if self.weights is None:
-            return self.scored.first_byte_sums
-        return self.scored.vocab.next_byte_sums(self.weights, self.low, self.high, end - self.start)
+            return self.scored.first_byte_sums, EVERY_BYTE
+        return self.scored.vocab.next_bytes(self.weights, self.low, self.high, end - self.start)
 
     def last_tokens(self, end: int) -> list[tuple[int, float, bytes]]:
         """(token, natural log of its weight, its bytes from `end` on) for each that is canonical."""

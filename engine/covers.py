@@ -31,6 +31,7 @@ from engine.cache import Scorer
 from engine.contexts import Context, Pending, Scored
 from engine.drafts.drafter import Root
 from engine.errors import InputError
+from engine.kernels import mixed_sums, two_greatest
 from engine.tokenizers.base import Tokenizer
 from engine.tree import TokenPath, common_prefix_length
 from engine.types import ByteDistribution, Cover
@@ -69,13 +70,11 @@ class ByteShares:
 
         STOP if nothing can follow at all.
         """
-        best = int(self.known.argmax())
-        most = float(self.known[best])
+        best, most, second = two_greatest(self.known)
         if most == 0:
             return STOP if self.unknown == 0 else None
         if self.unknown == 0 or most > MORE_THAN_HALF:
             return best
-        second = np.partition(self.known, -2)[-2]
         return best if most >= second + self.unknown else None
 
 
@@ -322,12 +321,15 @@ class CoverState:
             return ByteShares(np.zeros(STOP + 1), 0.0, -math.inf)
         unknown = math.exp(self.pending_log - peak)
         total = sum(math.exp(log - peak) for log in logs) + unknown
-        known, end = np.zeros(STOP + 1), len(self.text)
-        for context in self.contexts:
-            share = math.exp(context.log_weight - peak) / total
-            known[:STOP] += share * context.next_byte_sums(end)
-            if context.start == end:
-                known[STOP] += share * context.scored.stop_share
+        end = len(self.text)
+        scales = [math.exp(context.log_weight - peak) / total for context in self.contexts]
+        following = [context.next_bytes(end) for context in self.contexts]
+        stop = sum(
+            scale * context.scored.stop_share
+            for scale, context in zip(scales, self.contexts, strict=True)
+            if context.start == end
+        )
+        known = mixed_sums(scales, [weights for weights, _ in following], [b for _, b in following], stop)
         return ByteShares(known, unknown / total, peak + math.log(total))
 
     @property

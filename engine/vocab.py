@@ -19,6 +19,7 @@ from engine.kernels import sums_by_byte
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 SmallIntArray = npt.NDArray[np.int32]
+ByteArray = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 
 COLUMN_DEPTH = 24
@@ -126,20 +127,25 @@ class Vocab:
             end += 1
         return low, end
 
-    def next_byte_sums(self, weights: FloatArray, low: int, high: int, depth: int) -> FloatArray:
-        """Sum of the `weights` (high - low,) of rows [low, high) by the byte at position `depth`.
+    def next_bytes(
+        self, weights: FloatArray, low: int, high: int, depth: int
+    ) -> tuple[FloatArray, ByteArray]:
+        """The `weights` (high - low,) of those rows [low, high) that have a byte at `depth`, and the bytes.
 
-        The rows must share their first `depth` bytes. Tokens that end there are not counted. Returns (256,).
+        The rows must share their first `depth` bytes; the bytes there ascend.
         """
         start = low
         while low < high and len(self.sorted_bytes[low]) == depth:
             low += 1
         if depth < COLUMN_DEPTH:
-            return sums_by_byte(weights[low - start :], self._columns[depth, low:high])
-        sums = np.zeros(256)
-        for row in range(low, high):
-            sums[self.sorted_bytes[row][depth]] += weights[row - start]
-        return sums
+            return weights[low - start :], self._columns[depth, low:high]
+        return weights[low - start :], np.array(
+            [b[depth] for b in self.sorted_bytes[low:high]], dtype=np.uint8
+        )
+
+    def next_byte_sums(self, weights: FloatArray, low: int, high: int, depth: int) -> FloatArray:
+        """(256,) the sums of `next_bytes` by byte."""
+        return sums_by_byte(*self.next_bytes(weights, low, high, depth))
 
 
 def _successor(head: bytes) -> bytes:

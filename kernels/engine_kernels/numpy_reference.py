@@ -7,6 +7,7 @@ in float64 and may differ from the native ones by a relative 1e-12.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 SmallIntArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
+ByteArray = npt.NDArray[np.uint8]
 
 LEAST_LOG = -708.0
 """exp of anything below is taken as 0; float64 has no normal number there."""
@@ -68,7 +70,7 @@ def _exp(logs: FloatArray) -> FloatArray:
     return np.where(logs < LEAST_LOG, 0.0, np.exp(logs))
 
 
-def sums_by_byte(weights: FloatArray, bytes_: npt.NDArray[np.uint8]) -> FloatArray:
+def sums_by_byte(weights: FloatArray, bytes_: ByteArray) -> FloatArray:
     """(256,) the sum of the `weights` (n,) whose byte it is; `bytes_` (n,) ascend.
 
     Raises ValueError if they do not, or if the lengths differ.
@@ -79,6 +81,33 @@ def sums_by_byte(weights: FloatArray, bytes_: npt.NDArray[np.uint8]) -> FloatArr
         raise ValueError("the bytes do not ascend")
     sums: FloatArray = np.bincount(bytes_, weights=weights, minlength=256).astype(np.float64)
     return sums
+
+
+def mixed_sums(
+    scales: Sequence[float], weights: Sequence[FloatArray], bytes_: Sequence[ByteArray], last: float
+) -> FloatArray:
+    """(257,) the sum of `sums_by_byte(weights[k], bytes_[k])` times `scales[k]` over all k, and `last`.
+
+    Raises ValueError as `sums_by_byte`, or if there are not equally many of the three.
+    """
+    if not len(scales) == len(weights) == len(bytes_):
+        raise ValueError("scales, weights and bytes differ in number")
+    mixed = np.zeros(257)
+    for scale, part, its_bytes in zip(scales, weights, bytes_, strict=True):
+        mixed[:256] += scale * sums_by_byte(part, its_bytes)
+    mixed[256] = last
+    return mixed
+
+
+def two_greatest(values: FloatArray) -> tuple[int, float, float]:
+    """The place of the greatest of the `values` (n,), the first of equal ones; it and the next greatest.
+
+    Raises ValueError for fewer than two.
+    """
+    if len(values) < 2:
+        raise ValueError("there are no two values")
+    place = int(values.argmax())
+    return place, float(values[place]), float(np.partition(values, -2)[-2])
 
 
 def choose_tokens(

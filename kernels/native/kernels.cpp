@@ -286,19 +286,45 @@ auto sums_of_groups_wide(In<double> row, In<int64_t> order, In<bool> allowed, In
 
 FAST_CLONES double sum_of(const double *values, size_t count) { return sum(values, count); }
 
-auto sums_by_byte(In<double> weights, In<uint8_t> bytes) {
+// Adds to `sums` (256,) the sums by byte, times `scale`.
+void add_sums(const In<double> &weights, const In<uint8_t> &bytes, double scale, double *sums) {
     const size_t count = bytes.size();
     require(weights.size() == count, "weights and bytes differ in length");
-    std::unique_ptr<double[]> out(new double[256]());
     for (size_t start = 0; start < count;) {
         const uint8_t byte = bytes.data()[start];
         size_t end = start + 1;
         while (end < count && bytes.data()[end] == byte) ++end;
         require(end == count || bytes.data()[end] > byte, "the bytes do not ascend");
-        out[byte] = sum_of(weights.data() + start, end - start);
+        sums[byte] += scale * sum_of(weights.data() + start, end - start);
         start = end;
     }
+}
+
+auto sums_by_byte(In<double> weights, In<uint8_t> bytes) {
+    std::unique_ptr<double[]> out(new double[256]());
+    add_sums(weights, bytes, 1.0, out.get());
     return fresh(std::move(out), {256});
+}
+
+auto mixed_sums(nb::sequence scales, nb::sequence weights, nb::sequence bytes, double last) {
+    const size_t count = nb::len(scales);
+    require(nb::len(weights) == count && nb::len(bytes) == count, "scales, weights and bytes differ in number");
+    std::unique_ptr<double[]> out(new double[257]());
+    for (size_t k = 0; k < count; ++k)
+        add_sums(nb::cast<In<double>>(weights[k]), nb::cast<In<uint8_t>>(bytes[k]), nb::cast<double>(scales[k]), out.get());
+    out[256] = last;
+    return fresh(std::move(out), {257});
+}
+
+auto two_greatest(In<double> values) {
+    const size_t count = values.size();
+    require(count >= 2, "there are no two values");
+    const double *all = values.data();
+    const size_t place = std::max_element(all, all + count) - all;
+    double next = -std::numeric_limits<double>::infinity();
+    for (size_t i = 0; i < count; ++i)
+        if (i != place) next = std::max(next, all[i]);
+    return nb::make_tuple(place, all[place], next);
 }
 
 // -- canonical tokens -----------------------------------------------------------------------------
@@ -439,6 +465,8 @@ NB_MODULE(_native, module) {
     module.def("sums_of_groups", &sums_of_groups_wide, nb::arg("row"), nb::arg("order"), nb::arg("allowed"),
                nb::arg("starts"));
     module.def("sums_by_byte", &sums_by_byte, nb::arg("weights"), nb::arg("bytes_"));
+    module.def("mixed_sums", &mixed_sums, nb::arg("scales"), nb::arg("weights"), nb::arg("bytes_"), nb::arg("last"));
+    module.def("two_greatest", &two_greatest, nb::arg("values"));
     module.def("choose_tokens", &choose_tokens, nb::arg("verdicts"), nb::arg("groups"), nb::arg("free"),
                nb::arg("reachable"));
     module.def("pair_mask", &pair_mask, nb::arg("left"), nb::arg("forest"), nb::arg("rows"));

@@ -127,6 +127,50 @@ def test_sums_by_byte(native: ModuleType, data: st.DataObject) -> None:
     assert_close(found, reference.sums_by_byte(weights, bytes_))
 
 
+@settings(deadline=None)
+@given(st.data())
+def test_mixed_sums(native: ModuleType, data: st.DataObject) -> None:
+    parts = [np.sort(part) for part in data.draw(st.lists(arrays(np.uint8, st.integers(0, 20)), max_size=4))]
+    weights = [data.draw(arrays(np.float64, len(part), elements=st.floats(0, 1))) for part in parts]
+    scales = [data.draw(st.floats(0, 1)) for _ in parts]
+    found = native.mixed_sums(scales, weights, parts, 0.25)
+    assert_close(found, reference.mixed_sums(scales, weights, parts, 0.25))
+    assert found.shape == (257,) and found[256] == 0.25
+
+
+def test_sums_that_cannot_be_mixed_are_refused(native: ModuleType) -> None:
+    one, two = np.ones(2), np.array([1, 0], dtype=np.uint8)
+    for kernels in (native, reference):
+        with pytest.raises(ValueError, match="number"):
+            kernels.mixed_sums([1.0, 1.0], [one], [two], 0.0)
+        with pytest.raises(ValueError, match="ascend"):
+            kernels.mixed_sums([1.0], [one], [two], 0.0)
+        with pytest.raises(ValueError, match="length"):
+            kernels.mixed_sums([1.0], [one[:1]], [two], 0.0)
+
+
+@settings(deadline=None)
+@given(arrays(np.float64, st.integers(2, 40), elements=st.floats(0, 1) | st.sampled_from([0.0, 0.5])))
+def test_two_greatest(native: ModuleType, values: np.ndarray) -> None:
+    assert native.two_greatest(values) == reference.two_greatest(values)
+    for kernels in (native, reference):
+        with pytest.raises(ValueError, match="two values"):
+            kernels.two_greatest(values[:1])
+
+
+def test_rows_that_are_used_again_are_whole(native: ModuleType) -> None:
+    """Memory goes to a row of the same size only, once nobody looks at it any more."""
+    rng = np.random.default_rng(3)
+    logits = [rng.normal(0, 3, (1, size)).astype(np.float32) for size in (5000, 6000, 5000, 7) * 12]
+    kept = []
+    for turn, part in enumerate(logits):
+        kept.append((part, native.log_softmax(part)))
+        if turn % 3 == 2:
+            del kept[0]
+    for part, row in kept:
+        np.testing.assert_allclose(row, reference.log_softmax(part), rtol=1e-12, atol=1e-12)
+
+
 def test_small_sums_keep_their_digits_beside_large_ones(native: ModuleType) -> None:
     """What a difference of two prefix sums would lose: docs/decisions/0008."""
     weights, bytes_ = np.array([0.5, 3e-40, 2e-40, 0.5]), np.array([0, 1, 1, 2], dtype=np.uint8)
