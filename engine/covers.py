@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from operator import itemgetter
@@ -194,8 +194,15 @@ class CoverState:
 
     def with_covers(self, contexts: Sequence[Context], pending: Sequence[Pending]) -> CoverState:
         """Other covers of the same bytes."""
-        pending = tuple(pending)
-        return replace(self, contexts=tuple(contexts), pending=pending, pending_log=_log_sum(pending))
+        return CoverState(
+            self.space,
+            self.fixed,
+            self.settled,
+            self.text,
+            tuple(contexts),
+            tuple(pending),
+            _log_sum(pending),
+        )
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -233,7 +240,7 @@ class CoverState:
         for tokens, head in branches:
             log_weight = self.space._log_weight(self.fixed, tokens)
             found += self._opened(Pending(tokens, len(self.text) - len(head), log_weight))[0]
-        return replace(self, contexts=tuple(found))
+        return self.with_covers(found, self.pending)
 
     def _opened(self, cover: Pending) -> tuple[list[Context], list[Pending]]:
         """What remains of the context `cover.tokens` behind all that was read; tokens that ended on the way.

@@ -70,7 +70,7 @@ class Vocab:
         self._column_bytes = [column.tobytes() for column in self._columns]
         self.first_byte_starts: IntArray = np.searchsorted(self._columns[0], np.arange(257)).astype(np.int64)
         """(257,): tokens that start with byte b are rows [first_byte_starts[b], first_byte_starts[b + 1])."""
-        self._has_first: list[bool] = (np.diff(self.first_byte_starts) > 0).tolist()
+        self._first_rows: list[int] = self.first_byte_starts.tolist()
 
     def __len__(self) -> int:
         return len(self.token_bytes)
@@ -102,13 +102,15 @@ class Vocab:
 
     def may_start(self, byte: int) -> bool:
         """Whether a token starts with `byte`: else no token sequence does."""
-        return self._has_first[byte]
+        return self._first_rows[byte] < self._first_rows[byte + 1]
 
     def narrow(self, low: int, high: int, depth: int, byte: int) -> tuple[int, int, int]:
         """Of rows [low, high), which share their first `depth` bytes and all go on, those that go on with
         `byte`: [first, middle) end with it, [middle, high) go on behind it. Returns first, middle, high.
         """
-        if depth < COLUMN_DEPTH:
+        if depth == 0:
+            first, high = self._first_rows[byte], self._first_rows[byte + 1]
+        elif depth < COLUMN_DEPTH:
             column = self._column_bytes[depth]
             first = bisect_left(column, byte, low, high)
             high = bisect_right(column, byte, first, high)

@@ -81,11 +81,13 @@ class ByteLevelBPE:
         self._mergeable_rows: BoolArray = self._pairs.reachable[vocab.order]
         self._mergeable_rows[vocab.row_of[list(self._whole_ids)]] = False
         self._cuts = TokenCuts(vocab, pretokenizer)
+        self._reachable_broken = self._reachable_rows[self._cuts.broken_rows]
         self._continuation_rows = vocab.prefix_range(b"\x80")[0], vocab.prefix_range(b"\xc0")[0]
         kept_masks = _MASK_BYTES // vocab.rows
         self._final_after = lru_cache(maxsize=kept_masks)(self._final_successors)
         self._successors_of = lru_cache(maxsize=kept_masks)(self._successors_after)
         self._context_end = lru_cache(maxsize=1024)(self._find_context_end)
+        self._free_after = lru_cache(maxsize=16)(self._find_free)
         self._verdicts = lru_cache(maxsize=4096)(self._find_verdicts)
         self._shape_of = lru_cache(maxsize=1024)(self._find_shape)
 
@@ -335,7 +337,7 @@ class ByteLevelBPE:
         if not verdicts.any():
             return []
         groups, rows = self._cuts.broken_after(self._shape_of(tokens)[0]), self._cuts.broken_rows
-        chosen = groups.choose(verdicts, self._free(tokens)[rows], self._reachable_rows[rows])
+        chosen = groups.choose(verdicts, self._free(tokens)[rows], self._reachable_broken)
         if partial_length(self.vocab.decode(tokens)):
             low, high = self._continuation_rows
             chosen = chosen & ((rows < low) | (rows >= high))
@@ -344,7 +346,10 @@ class ByteLevelBPE:
 
     def _free(self, tokens: tuple[int, ...]) -> BoolArray:
         """(vocab.rows,): the tokens with which no merge crosses the boundary, were there no cut."""
-        return self._pairs.successors(tokens[-1]) & self._mergeable_rows if tokens else self._mergeable_rows
+        return self._free_after(tokens[-1]) if tokens else self._mergeable_rows
+
+    def _find_free(self, token: int) -> BoolArray:
+        return self._pairs.successors(token) & self._mergeable_rows
 
     def _spelling_whole(self, tokens: tuple[int, ...]) -> list[int]:
         """Rows of the tokens that complete a whole token's bytes with some of the last `tokens`."""
