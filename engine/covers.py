@@ -194,15 +194,8 @@ class CoverState:
 
     def with_covers(self, contexts: Sequence[Context], pending: Sequence[Pending]) -> CoverState:
         """Other covers of the same bytes."""
-        return CoverState(
-            self.space,
-            self.fixed,
-            self.settled,
-            self.text,
-            tuple(contexts),
-            tuple(pending),
-            _log_sum(pending),
-        )
+        contexts, pending, log = tuple(contexts), tuple(pending), _log_sum(pending)
+        return CoverState(self.space, self.fixed, self.settled, self.text, contexts, pending, log)
 
     # -- reading ----------------------------------------------------------------------------------
 

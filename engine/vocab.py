@@ -107,6 +107,8 @@ class Vocab:
     def narrow(self, low: int, high: int, depth: int, byte: int) -> tuple[int, int, int]:
         """Of rows [low, high), which share their first `depth` bytes and all go on, those that go on with
         `byte`: [first, middle) end with it, [middle, high) go on behind it. Returns first, middle, high.
+
+        At depth 0 these are all rows.
         """
         if depth == 0:
             first, high = self._first_rows[byte], self._first_rows[byte + 1]
