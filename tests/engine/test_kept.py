@@ -11,6 +11,7 @@ import pytest
 from engine.tokenizers import kept
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.kept import MOST_FILES, fingerprint, kept_tokenizer
+from engine.tokenizers.pretokenize import Pretokenizer
 from tests.engine.vocabularies import trained
 
 
@@ -113,3 +114,24 @@ def test_few_files_are_kept(tmp_path: Path) -> None:
         metadata["tokenizer.ggml.merges"] = metadata["tokenizer.ggml.merges"][: 100 + count]
         kept_tokenizer(metadata, tmp_path)
     assert len(list(tmp_path.iterdir())) == MOST_FILES
+
+
+def test_what_most_texts_need_is_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a token by itself nothing is cut any more, be the tables read back or just derived."""
+    asked: list[str] = []
+    cuts = Pretokenizer.cuts
+
+    def counted(pretokenizer: Pretokenizer, text: str) -> list[int]:
+        asked.append(text)
+        return cuts(pretokenizer, text)
+
+    for turn in ("derived", "read back"):
+        tokenizer = kept_tokenizer(byte_level(), tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(Pretokenizer, "cuts", counted)
+            for token in tokenizer.vocab.order.tolist():
+                tokenizer.successors((token,))
+            assert not asked, (turn, asked[:3])
+            tokenizer.successors(tokenizer.encode(b"x \t \n \t\t \n \t "))
+            assert asked, "nothing was counted"
+        asked.clear()

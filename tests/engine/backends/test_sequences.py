@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 
 import pytest
@@ -80,3 +81,25 @@ def test_more_leaves_than_free_sequences_are_refused() -> None:
     tree, _ = tree_of([(n,) for n in range(5)])
     with pytest.raises(ValueError, match="5 leaves, 4 free sequences"):
         SequenceTable(4).plan(path_key((0,)), tree, [ROOT])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_token_more_is_planned_as_any_tree_is(seed: int) -> None:
+    """Where the short way gives a plan, it is the general one."""
+    rng, short, path = random.Random(seed), 0, (0,)
+    table = SequenceTable(60)
+    for _ in range(40):
+        goes_on = rng.random() < 0.5
+        path = (*path, rng.randrange(2)) if goes_on else tuple(rng.choices(range(2), k=rng.randrange(1, 7)))
+        other = copy.deepcopy(table)
+        plan, general = table.one_more(path_key(path)), other.plan(path_key(path), LEAF, (ROOT,))
+        held = {resident.key for resident in other._residents.values()} | {r.key for r in general.residents}
+        if plan is None:
+            plan = table.plan(path_key(path), LEAF, (ROOT,))
+        else:
+            short += 1
+        assert (plan.copies, plan.batch, plan.residents) == (general.copies, general.batch, general.residents)
+        table.commit(plan, len(plan.batch))
+        other.commit(general, len(general.batch))
+        assert table.cells == other.cells and {r.key for r in table._residents.values()} == held
+    assert short > 5
