@@ -4,35 +4,47 @@ The definition of J, which is made as large as possible, is in `engine/endings.p
 
     J(m) ≤ P(x) for every beginning x of m.
 
-So the best middle is found by branch and bound. A *dive* decodes greedily from a branch; each of its bytes
-leaves an *ending* (the middle may end here) and a *branch* (another byte may come here). Endings with the
-greatest bounds are scored, several in one evaluation; then the branch with the greatest bound is
-dived into, as long as that is above the best endings and the budget lasts. If it lasts, the result is the
-maximum of J over all texts within the line budget, and `Join.open_logp` says so.
+So the best middle is found by branch and bound: what is bounded below the best known one is not looked at.
+What is open are *branches* (another byte may come here) and *endings* (the middle may end here). Their order
+is best first, not by their bounds, which all are far above any J while the join has not been read, but by an
+estimate: the join goes on about as likely as it did in the best middle so far. The estimates decide
+what is looked at first, and that nothing is that promises DOUBT_NATS less than what was found; they never
+enter a bound. `Join.open_logp` bounds all that was not looked at: if it is below what was found, that is the
+maximum of J over all texts within the line budget.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 import numpy as np
 
-from engine.covers import STOP, CoverSpace, CoverState
-from engine.endings import Branch, Ending, branch_of, log_mass, paths_of
+from engine.covers import CoverSpace, CoverState
+from engine.endings import Branch, Ending, log_mass
 from engine.stop import Limits, whole_length
 from engine.tree import TokenPath
-from engine.types import Completion, Join, StopReason
+from engine.types import Completion, Join
 
 JOIN_BYTES = 48
 """Most bytes of the suffix that are scored."""
-SEARCH_ROUNDS = 10
-"""Most model evaluations after the first dive."""
-ROUND_ENDINGS = 4
-"""Endings that are scored in one evaluation."""
-ROUND_ROWS = 24
-"""Most rows wanted of one evaluation."""
-UNFIT_NATS = 4.0
-"""Endings after which the dive does not go on with the join come last, and promise so much less."""
+SEARCH_ROWS = 60
+"""No evaluation follows once so many rows were asked for."""
+SEARCH_EVALUATIONS = 20
+"""Most model evaluations."""
+ROUND_ROWS = 16
+"""Most rows asked of one evaluation."""
+ROUND_NATS = 1.5
+"""What promises so much less than the best is not asked about in the same evaluation."""
+DOUBT_NATS = 2.0
+"""What promises so much less than what was found is not asked about at all."""
+DEPTH = 4
+"""Tokens of the join that are scored at once behind the most promising ending, when another is known."""
+FIRST_NATS, BYTE_NATS = 1.0, 0.3
+"""What a join costs before anything is known of it, and each of its bytes."""
+
+Heap = list[tuple[float, int, Branch | Ending]]
 
 
 def join_of(suffix: bytes, missing_bytes: frozenset[int]) -> bytes:
@@ -65,118 +77,138 @@ class SuffixSearch:
     """Not empty."""
     ends_by_stop: bool
     """Whether the model was shown the suffix, so that its stop tokens end the middle."""
-    _endings: list[Ending] = field(default_factory=list)
-    _branches: list[Branch] = field(default_factory=list)
-    _rounds: int = 0
-    """Model evaluations that may still be made."""
+    _endings: dict[bytes, Ending] = field(default_factory=dict)
+    _branches: dict[bytes, Branch] = field(default_factory=dict)
+    _evaluations: int = 0
+    _rows: int = 0
     _scored: set[TokenPath] = field(default_factory=set)
     """Paths whose rows were asked for here; answers may not depend on what else the cache holds."""
+    _pushed: int = 0
+    """Items put in order so far: of equal ones the older comes first."""
+    _best: list[Ending] = field(default_factory=list)
+    """Those of greatest J among the endings that are not empty, best first."""
 
     def search(self, state: CoverState, count: int) -> tuple[list[Completion], Join]:
         """The `count` best middles, none of them empty; fewer if no others can end before the join.
 
-        If the budget was too small to find one: none if nothing may be missing, else the greedy text.
+        If the budget was too small to find one: none if nothing may be missing, else what comes first.
         """
         base = log_mass(state)
         self._scored.update(state.fixed + context.tokens for context in state.contexts)
-        self._rounds = self.limits.max_tokens
-        greedy = self._dive(state, b"", -np.inf)
-        self._rounds = SEARCH_ROUNDS
-        while True:
-            best = self._settle(count, UNFIT_NATS)
-            branch = max(self._branches, key=lambda branch: branch.upper)
-            if branch.upper <= _least(best, count) or not self._may_ask():
-                break
-            self._dive_into(branch, _least(best, count))
-        best = self._settle(count, 0.0)
-        found = [Completion(e.text, e.lower - base, "end-of-middle") for e in best]
-        join = self._joined(best, branch, base)
-        return found or ([greedy] if join.nothing_logp is None else []), join
+        self._add(b"", state)
+        while (paths := self._gather(count)) and self._may_ask():
+            self._evaluations += 1
+            self._rows += len(paths)
+            self.space.scorer.rows(paths, self.space.stop)
+            self._scored.update(paths)
+        found = [Completion(e.text, e.lower - base, "end-of-middle") for e in self._best]
+        join = self._joined(base)
+        return found or ([self._longest(base)] if join.nothing_logp is None else []), join
 
-    def _joined(self, best: list[Ending], branch: Branch, base: float) -> Join:
-        nothing = next(ending.lower for ending in self._endings if not ending.text)
-        uppers = [branch.upper, *(e.upper for e in self._endings if e.text and e not in best)]
-        return Join(len(self.join), len(self._endings), _finite(nothing - base), _finite(max(uppers) - base))
+    def _joined(self, base: float) -> Join:
+        nothing = self._endings[b""]
+        first = self._best[0].lower if self._best else -np.inf
+        uppers = [branch.upper for branch in self._branches.values()]
+        uppers += [e.upper for e in self._endings.values() if e.text and e not in self._best]
+        return Join(
+            suffix_bytes=len(self.join),
+            endings=len(self._endings),
+            nothing_logp=_finite((nothing.upper if nothing.upper <= first else nothing.lower) - base),
+            open_logp=_finite(max(uppers) - base),
+        )
+
+    def _longest(self, base: float) -> Completion:
+        text, branch = max(self._branches.items(), key=lambda item: len(item[0]))
+        shown = text[: whole_length(text, self.limits.begun)].rstrip(b"\r\n")
+        return Completion(shown, log_mass(branch.state) - base, "tokens")
 
     def _may_ask(self) -> bool:
-        return self._rounds > 0 and not self.limits.is_overdue()
+        spent = self._evaluations >= SEARCH_EVALUATIONS or self._rows >= SEARCH_ROWS
+        return not spent and not self.limits.is_overdue()
 
-    def _ask(self, state: CoverState) -> CoverState:
-        self._rounds -= 1
-        self._scored.update(paths_of(state))
-        return state.ask()
+    # -- looking further --------------------------------------------------------------------------
 
-    # -- dives ------------------------------------------------------------------------------------
+    def _gather(self, count: int) -> list[TokenPath]:
+        """The rows to ask for next, of what promises most; none if the search is over.
 
-    def _dive_into(self, branch: Branch, least: float) -> None:
-        """Takes the best byte that was not tried, once it is known which that is."""
-        self._branches.remove(branch)
-        if not branch.is_sure:
-            pruned = branch.state.pruned
-            state = pruned if pruned is not branch.state else self._ask(branch.state)
-            self._branches.append(branch_of(branch.text, state, branch.tried))
-            return
-        self._branches.append(branch_of(branch.text, branch.state, branch.tried | {branch.best}))
-        self._dive(branch.state.push(branch.best), branch.text + bytes([branch.best]), least)
-
-    def _dive(self, state: CoverState, text: bytes, least: float) -> Completion:
-        """Greedy bytes after `text`, until no text from here on can have a J above `least`."""
-        reason: StopReason = "lines"
-        while not text or (text.count(b"\n") < self.limits.max_lines and log_mass(state) > least):
-            while (best := state.shares.certain_best()) is None:
-                if (pruned := state.pruned) is not state:
-                    state = pruned
-                elif self._may_ask():
-                    state = self._ask(state)
-                else:
-                    break
-            self._branches.append(branch_of(text, state, frozenset() if best is None else frozenset({best})))
-            if whole_length(text, self.limits.begun) == len(text) and not text.endswith(b"\r"):
-                fits = best == (STOP if self.ends_by_stop else self.join[0])
-                self._endings.append(Ending(text, state, self.ends_by_stop, fits))
-            if best is None or best == STOP:
-                reason = "tokens" if best is None else "end-of-middle"
-                break
-            text, state = text + bytes([best]), state.push(best)
-        shown = text.removesuffix(b"\n")
-        shown = shown[: whole_length(shown, self.limits.begun)]
-        return Completion(shown.rstrip(b"\r"), log_mass(state), reason)
-
-    # -- endings ----------------------------------------------------------------------------------
-
-    def _settle(self, count: int, unfit_nats: float) -> list[Ending]:
-        """The `count` best endings that are not empty, best first.
-
-        Endings are scored until these and the empty one are known, and no other promises more; or until
-        the budget is spent.
+        Whatever goes on without the model does so first.
         """
-        while True:
-            best = sorted((e for e in self._endings if e.text and e.lower > -np.inf), key=lambda e: -e.lower)
-            least = _least(best[:count], count)
-            promising = [
-                e for e in self._endings if not e.is_known and (e.promise(unfit_nats) > least or not e.text)
-            ]
-            promising.sort(key=lambda e: (not e.fits and unfit_nats > 0, -e.upper))
-            unread = [e for e in promising[:ROUND_ENDINGS] if e.there is None]
-            if unread:
-                self._replace({e: e.read(self.join) for e in unread})
-            elif promising and self._may_ask():
-                self._score(promising[:ROUND_ENDINGS])
+        paths: dict[TokenPath, None] = {}
+        waiting: set[Branch | Ending] = set()
+        least, rest = self._outlook(count)
+        heap, floor = self._heap(least, rest, waiting), least - DOUBT_NATS
+        while len(paths) < ROUND_ROWS and heap:
+            negative, _, item = heappop(heap)
+            if -negative < floor:
+                break
+            if rows := self._missing(item):
+                floor = max(floor, -negative - ROUND_NATS)
+                waiting.add(item)
+                paths |= dict.fromkeys(rows if paths else self._deeper(item, rows))
+                continue
+            advanced = self._advance(item)
+            if any(isinstance(new, Ending) and self._is_news(new, least) for new in advanced):
+                least, rest = self._outlook(count)
+                heap, floor = self._heap(least, rest, waiting), max(floor, least - DOUBT_NATS)
             else:
-                return best[:count]
+                for other in advanced:
+                    self._push(heap, other, least, rest)
+        return list(paths)[:ROUND_ROWS]
 
-    def _replace(self, new: dict[Ending, Ending]) -> None:
-        self._endings = [new.get(ending, ending) for ending in self._endings]
+    def _is_news(self, ending: Ending, least: float) -> bool:
+        """Whether the outlook changes with this ending."""
+        return ending.lower > least if self._best else ending.there is not None
 
-    def _score(self, endings: list[Ending]) -> None:
-        """Scores what is pending in `endings`, and the tokens that probably spell their joins."""
-        self._rounds -= 1
-        paths = [path for ending in endings for path in ending.wanted()]
-        paths += [path for ending in endings for path in self._spelled(ending)]
-        new = [path for path in dict.fromkeys(paths) if path not in self._scored][:ROUND_ROWS]
-        self.space.scorer.rows(new, self.space.stop)
-        self._scored.update(new)
-        self._replace({ending: ending.asked(self._scored) for ending in endings})
+    def _heap(self, least: float, rest: Sequence[float], without: set[Branch | Ending]) -> Heap:
+        heap: Heap = []
+        items: list[Branch | Ending] = [*self._branches.values(), *self._endings.values()]
+        for item in items:
+            if item not in without:
+                self._push(heap, item, least, rest)
+        return heap
+
+    def _push(self, heap: Heap, item: Branch | Ending, least: float, rest: Sequence[float]) -> None:
+        """Puts an item in its place by what it promises, unless it is known or cannot be above `least`."""
+        if item.upper > least and not item.is_known:
+            self._pushed += 1
+            heappush(heap, (-item.estimate(rest), self._pushed, item))
+
+    def _missing(self, item: Branch | Ending) -> list[TokenPath]:
+        """The rows without which there is no going on; none if it is known already how."""
+        return [path for path in item.wanted() if path not in self._scored]
+
+    def _advance(self, item: Branch | Ending) -> list[Branch | Ending]:
+        """Looks further, as far as that takes no row; what has changed or come up."""
+        if isinstance(item, Ending):
+            while not item.is_known and not self._missing(item):
+                item = item.advanced(self.join)
+            self._endings[item.text] = item
+            return [item]
+        if not item.is_sure:
+            self._branches[item.text] = branch = item.advanced()
+            return [branch]
+        self._branches[item.text] = rest = item.without_best()
+        return [rest, *self._add(item.text + bytes([item.best]), item.state.push(item.best))]
+
+    def _add(self, text: bytes, state: CoverState) -> list[Branch | Ending]:
+        """A text that the middle may start with, or be."""
+        if text.count(b"\n") >= self.limits.max_lines:
+            return []
+        self._branches[text] = branch = Branch(text, state)
+        if whole_length(text, self.limits.begun) < len(text) or text.endswith(b"\r"):
+            return [branch]
+        self._endings[text] = ending = Ending(text, state, self.ends_by_stop)
+        return [branch, ending]
+
+    def _deeper(self, item: Branch | Ending, new: list[TokenPath]) -> list[TokenPath]:
+        """`new` and, behind an ending, the tokens that probably spell the join.
+
+        All of them as long as no ending is known: one that is known bounds the rest.
+        """
+        if isinstance(item, Branch):
+            return new
+        spelled = [path for path in self._spelled(item) if path not in self._scored and path not in new]
+        return (new + spelled)[: DEPTH if self._best else ROUND_ROWS]
 
     def _spelled(self, ending: Ending) -> list[TokenPath]:
         """The canonical tokens of the text with the join, as far as no cover of the tail disputes them."""
@@ -185,9 +217,30 @@ class SuffixSearch:
         tokens = self.space.tokenizer.encode(self.tail + ending.text + self.join)
         return [before + tokens[:end] for end in range(len(settled), len(tokens))]
 
+    # -- what to expect ---------------------------------------------------------------------------
 
-def _least(best: list[Ending], count: int) -> float:
-    """What another ending must have more than to be one of the `count` best."""
+    def _outlook(self, count: int) -> tuple[float, list[float]]:
+        """What another ending must have more than to be one of the `count` best; how the join may go on.
+
+        The latter is (join bytes + 1,) natural logs, by the byte from which on. Before an ending is known,
+        what was seen of the join behind the most promising one counts the more, the more was spent.
+        """
+        known = [e for e in self._endings.values() if e.text and e.lower > -np.inf]
+        self._best = sorted(known, key=lambda e: -e.lower)[:count]
+        length = len(self.join)
+        if self._best:
+            rest = self._best[0].rest(length, self._best[0].lower)
+        else:
+            rest = -FIRST_NATS - BYTE_NATS * np.arange(length, -1.0, -1.0)
+            rest[-1] = 0.0
+            begun = [e for e in self._endings.values() if e.offset or e.lower > -np.inf]
+            if first := max(begun, key=lambda e: e.estimate(rest.tolist()), default=None):
+                share = min(1.0, 2 * self._rows / SEARCH_ROWS)
+                rest += share * (first.rest(length, first.estimate(rest.tolist())) - rest)
+        return _least(self._best, count), rest.tolist()
+
+
+def _least(best: Sequence[Ending], count: int) -> float:
     return best[-1].lower if len(best) == count else -np.inf
 
 

@@ -105,7 +105,8 @@ class Join:
     endings: int
     """Texts that were looked at."""
     nothing_logp: float | None
-    """Of inserting nothing; None if that is impossible."""
+    """Of inserting nothing, at most; exact if it is above the first completion's. None if that is impossible,
+    or promised so little that it was not found out."""
     open_logp: float | None
     """No text that was not looked at has more than this; None if all were. The first completion is certainly
     the best of all if this is not above its `logp`."""

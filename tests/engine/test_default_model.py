@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -185,3 +186,22 @@ def test_what_is_evaluated_is_about_what_is_written(model: Model) -> None:
         written += len(model.tokenizer.encode(found.text))
     print(f"{evaluated} rows for {written} tokens")
     assert evaluated <= 1.15 * written
+
+
+def test_a_middle_costs_fewer_rows_than_its_greedy_text_and_all_its_endings(model: Model) -> None:
+    """Inside lines. Scoring the join behind all texts on the way would ask for several times more."""
+    completer, backend, source = Completer(model), model.backend, STDLIB[:40_000]
+    places = list(re.finditer(rb"(?<=[a-z]{3})[a-z]{3,6}(?=[^a-z\n][^\n]{4,30}\n)", source))
+    rows = evaluations = right = 0
+    for match in places[50:1000:80]:
+        prefix = source[max(0, match.start() - 600) : match.start()]
+        request = Request(prefix, source[match.end() : match.end() + 200], max_tokens=16, max_lines=4)
+        completer.warm(request, StopSignal())
+        before = backend.tokens_evaluated, backend.evaluations
+        shown = completer.complete(request, StopSignal()).completions
+        rows += backend.tokens_evaluated - before[0]
+        evaluations += backend.evaluations - before[1]
+        right += bool(shown) and shown[0].text == match.group()
+    count = len(places[50:1000:80])
+    print(f"{rows} rows in {evaluations} evaluations for {count} middles, {right} right")
+    assert right >= count / 2 and rows <= 35 * count and evaluations <= 9 * count

@@ -58,11 +58,18 @@ def searched(
     return SuffixSearch(state.space, Limits(6, lines), tail, join, with_stop).search(state, count)
 
 
+def search_everything(patch: pytest.MonkeyPatch) -> None:
+    """No budget, and no guess about what is worth looking at."""
+    for name in ("SEARCH_ROWS", "SEARCH_EVALUATIONS"):
+        patch.setattr(suffix, name, 100_000)
+    patch.setattr(suffix, "DOUBT_NATS", np.inf)
+
+
 @pytest.mark.parametrize("with_stop", [False, True])
 def test_the_best_middle_is_the_best_of_all(
     model: ToyModel, with_stop: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suffix, "SEARCH_ROUNDS", 20_000)
+    search_everything(monkeypatch)
     monkeypatch.setattr(endings, "JOIN_BOUND", 0.0)
     for tail, join in cases(model):
         found, joined = searched(model, tail, join, with_stop=with_stop)
@@ -77,13 +84,13 @@ def test_the_best_middle_is_the_best_of_all(
         assert found[0].text == best or found[0].logp >= truth[best] - 1e-9, (tail, join)
         assert joined.open_logp is None or joined.open_logp <= found[0].logp + 1e-9
         nothing = true_j(model, tail, b"", join, with_stop=with_stop)
-        assert (joined.nothing_logp if joined.nothing_logp is not None else -np.inf) == pytest.approx(
-            nothing, abs=1e-6
-        )
+        reported = joined.nothing_logp if joined.nothing_logp is not None else -np.inf
+        assert nothing - 1e-6 <= reported
+        assert reported == pytest.approx(nothing, abs=1e-6) or reported <= found[0].logp
 
 
 def test_alternatives_are_the_best_ones_in_order(model: ToyModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suffix, "SEARCH_ROUNDS", 20_000)
+    search_everything(monkeypatch)
     tail, join = cases(model)[0]
     middles = [m for m in model.toy.strings(LONGEST) if whole_length(m) == len(m)]
     found, _ = searched(model, tail, join, with_stop=False, count=min(3, sum(map(bool, middles))))
@@ -100,9 +107,9 @@ def test_a_budget_bounds_the_questions_and_the_bound_stays_true(model: ToyModel)
         backend = state.space.scorer.backend
         before = backend.evaluations
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(suffix, "SEARCH_ROUNDS", 5)
+            patch.setattr(suffix, "SEARCH_EVALUATIONS", 5)
             found, joined = SuffixSearch(state.space, Limits(6, 9), tail, join, False).search(state, 1)
-        assert backend.evaluations - before <= 6 + 5
+        assert backend.evaluations - before <= 5
         middles = [m for m in model.toy.strings(LONGEST) if whole_length(m) == len(m)]
         best = max(true_j(model, tail, m, join, with_stop=False) for m in middles)
         assert max([joined.open_logp or -np.inf, *(c.logp for c in found)]) >= best - JOIN_BOUND
@@ -112,7 +119,7 @@ def test_what_the_cache_holds_already_changes_no_answer(model: ToyModel) -> None
     for tail, join in cases(model):
         state = model.open(tail)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(suffix, "SEARCH_ROUNDS", 4)
+            patch.setattr(suffix, "SEARCH_EVALUATIONS", 4)
             first, again = (
                 SuffixSearch(state.space, Limits(6, 9), tail, join, True).search(state, 2) for _ in range(2)
             )

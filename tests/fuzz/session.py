@@ -20,7 +20,7 @@ from engine.ensemble import Ensemble
 from engine.errors import Cancelled, InputError
 from engine.fim import Prompt
 from engine.mixing import Mix
-from engine.suffix import ROUND_ROWS, SEARCH_ROUNDS
+from engine.suffix import SEARCH_EVALUATIONS, SEARCH_ROWS
 from engine.types import Drafts, Method, Request, SuffixScoring
 from tests.engine.toy_models import resolved
 from tests.fuzz import texts
@@ -95,11 +95,11 @@ class Session:
         return replace(self.request(), temperature=0.0, method="exact", suffix_scoring="off")
 
     def most_evaluations(self, request: Request) -> int:
-        """Each alternative is bounded by the limits, the search for a join by its rounds, both of which may
+        """Each alternative is bounded by the limits, the search for a join by its own, both of which may
         ask for more than fits one evaluation; the prompt by its open part. Where the cache of rows is as
-        small as can be, a round may have to ask for each of its rows again."""
-        again = SEARCH_ROUNDS * ROUND_ROWS if self.rows_may_go else 0
-        return 2 * (request.alternatives * request.max_tokens + SEARCH_ROUNDS) + again + 8
+        small as can be, the search may have to ask for each of its rows again."""
+        again = 2 * SEARCH_ROWS if self.rows_may_go else 0
+        return 2 * (request.alternatives * request.max_tokens + SEARCH_EVALUATIONS) + again + 8
 
     def complete(self) -> None:
         """A completion: bounded, shown as it may be, and the greedy one is the greedy one."""
