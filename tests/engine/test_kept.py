@@ -129,6 +129,7 @@ def test_what_most_texts_need_is_kept_too(tmp_path: Path, monkeypatch: pytest.Mo
         tokenizer = kept_tokenizer(byte_level(), tmp_path)
         with monkeypatch.context() as patch:
             patch.setattr(Pretokenizer, "cuts", counted)
+            tokenizer.successors(())
             for token in tokenizer.vocab.order.tolist():
                 tokenizer.successors((token,))
             assert not asked, (turn, asked[:3])
