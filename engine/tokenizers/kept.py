@@ -1,4 +1,4 @@
-"""Tokenizers kept on disk: deriving their tables takes a second or two, reading them back a thirtieth of that.
+"""Tokenizers kept on disk: deriving their tables takes a second or two, reading them back a thirtieth.
 
 A kept file belongs to a *fingerprint* of all it was made from: the vocabulary in the model's metadata, this
 package's own source, and the versions of Python, numpy and regex. If any of them changes, the tables are
