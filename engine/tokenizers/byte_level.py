@@ -15,7 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -387,6 +387,7 @@ class ByteLevelBPE:
     ) -> Verdicts:
         """`bounds`: which boundaries of the shape are some of tokens; `joints`: where there must be a cut."""
 
+        @cache
         def verdict(outcome: Cut) -> int:
             possible = outcome != INSIDE and all(bounds[cut] for cut in outcome) and joints.issubset(outcome)
             if not possible or self._spells_whole(tokens, outcome):
@@ -394,10 +395,10 @@ class ByteLevelBPE:
             return _ALWAYS if not shape or len(bounds) - 1 in outcome else _IF_NO_MERGE
 
         def best(ways: Sequence[tuple[int, Cut]], groups: Groups) -> VerdictArray:
-            found = np.zeros(len(groups.shapes), dtype=np.int8)
+            found = [_NEVER] * len(groups.shapes)
             for group, outcome in ways:
                 found[group] = max(found[group], verdict(outcome))
-            return found
+            return np.array(found, dtype=np.int8)
 
         cuts = self._cuts.behind(shape)
         final = np.array([verdict(outcome) for outcome in cuts.outcomes], dtype=np.int8)[cuts.codes]
