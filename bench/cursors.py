@@ -1,12 +1,14 @@
 """How often does each decoding method complete the identifier that the cursor stands in?
 
-    python -m bench.cursors [--cursors 200] [--model NAME] [--seed 0]
+    python -m bench.cursors [--cursors 200] [--model NAME] [--seed 0] [--inside-lines]
 
 Cursors are drawn inside identifiers of the Python files of installed packages (`--packages`): the text
 before the cursor is the prompt, nothing of what follows is shown. A completion counts when it continues
 with exactly the rest of the identifier and then something that is not part of an identifier. All methods
 see the same prompts with the same weights; each starts from a resident prompt and an empty row cache, so
-that model evaluations are counted alike. The last line of output is JSON.
+that model evaluations are counted alike. With `--inside-lines` what follows the identifier on its line is the
+text after the cursor, which "exact" scores (suffix search), and only the very rest counts.
+The last line of output is JSON.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import keyword
 import random
 import tokenize
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,8 @@ class Cursor:
     prefix: bytes
     rest: bytes
     rest_of_line: bytes
+    suffix: bytes = b""
+    """What is told to stand after the cursor."""
 
 
 @dataclass(slots=True)
@@ -110,6 +114,12 @@ def draw_cursors(packages: Sequence[str], count: int, seed: int) -> list[Cursor]
     return chosen
 
 
+def inside_lines(cursors: Sequence[Cursor]) -> list[Cursor]:
+    """Those behind whose identifier the line goes on, with that as the text after the cursor."""
+    behind = [(cursor, cursor.rest_of_line[len(cursor.rest) :]) for cursor in cursors]
+    return [replace(cursor, suffix=text + b"\n") for cursor, text in behind if text.strip()]
+
+
 def is_match(text: bytes, rest: bytes) -> bool:
     """Whether `text` starts with `rest` and the identifier ends there."""
     following = text[len(rest) :].decode("utf-8", "replace")[:1]
@@ -121,12 +131,12 @@ def measure(model: Model, cursor: Cursor, method: Method, max_tokens: int, score
     fresh = Model(
         model.name, model.tokenizer, Scorer(model.backend), model.template, model.stop_tokens, model.separator
     )
-    request = Request(cursor.prefix, max_tokens=max_tokens, method=method)
+    request = Request(cursor.prefix, cursor.suffix, max_tokens=max_tokens, method=method)
     before = model.backend.tokens_evaluated
     result = Completer(fresh).complete(request, StopSignal())
     score.rows.append(model.backend.tokens_evaluated - before)
     text = result.completions[0].text if result.completions else b""
-    score.identifier.append(is_match(text, cursor.rest))
+    score.identifier.append(text == cursor.rest if cursor.suffix else is_match(text, cursor.rest))
     score.line.append(text.rstrip() == cursor.rest_of_line.rstrip())
     score.evaluations.append(result.usage.model_evaluations)
     score.milliseconds.append(result.usage.total_ms)
@@ -148,14 +158,16 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=24)
     parser.add_argument("--packages", default=",".join(PACKAGES))
     parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--inside-lines", action="store_true")
     options = parser.parse_args()
     console = Console(stderr=True)
     model = load_model(options.model)
     cursors = draw_cursors(options.packages.split(","), options.cursors, options.seed)
+    cursors = inside_lines(cursors) if options.inside_lines else cursors
     methods: list[Method] = [m for m in METHODS if m in options.methods.split(",")]
     scores = {method: Score() for method in methods}
     for cursor in track(cursors, "cursors", console=console):
-        Completer(model).next_bytes(cursor.prefix, b"", "canonical", StopSignal())
+        Completer(model).next_bytes(cursor.prefix, cursor.suffix, "canonical", StopSignal())
         for method in methods:
             measure(model, cursor, method, options.max_tokens, scores[method])
     report(Console(), model.name, scores, options.seed)
@@ -164,7 +176,7 @@ def main() -> None:
 def report(console: Console, name: str, scores: dict[Method, Score], seed: int) -> None:
     """The table, and the same as one JSON line."""
     count = len(next(iter(scores.values())).identifier)
-    table = Table(title=f"{count} cursors inside identifiers, prefix only, {name}")
+    table = Table(title=f"{count} cursors inside identifiers, {name}")
     for heading in ("method", "identifier %", "95 %", "line %", "evaluations", "rows", "ms (median)"):
         table.add_column(heading, justify="right")
     rows: dict[str, dict[str, Any]] = {}
