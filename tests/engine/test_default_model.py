@@ -204,4 +204,4 @@ def test_a_middle_costs_fewer_rows_than_its_greedy_text_and_all_its_endings(mode
         right += bool(shown) and shown[0].text == match.group()
     count = len(places[50:1000:80])
     print(f"{rows} rows in {evaluations} evaluations for {count} middles, {right} right")
-    assert right >= count / 2 and rows <= 35 * count and evaluations <= 9 * count
+    assert right >= count / 2 and rows <= 25 * count and evaluations <= 8 * count
