@@ -64,7 +64,6 @@ class KvCache:
         goes_on = not len(tree) and list(wanted) == [ROOT] and self.table.cells < most_cells
         if goes_on and (plan := self.table.one_more(key)):
             return plan
-            return plan
         match, closest = self.table.closest(key)
         if self.parking.longest_match(key) >= match + WORTH_PARKING:
             match, closest = self._fetch(key, most_cells)
