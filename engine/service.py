@@ -194,16 +194,20 @@ class Service:
         }
 
     def _report(self) -> Report:
-        """Sends progress, at most `PROGRESS_PER_S` times a second and step, and always the end of a step."""
-        last: tuple[str, float] = "", 0.0
+        """Sends progress: each hundredth of a step, or `PROGRESS_PER_S` a second while its end is unknown.
+
+        No message waits for a next block, which a slow source may not send for minutes.
+        """
+        last: tuple[str, int] = "", 0
 
         def report(step: str, done_bytes: int, total_bytes: int | None) -> None:
             nonlocal last
-            now = time.monotonic()
-            if step == last[0] and done_bytes != total_bytes and now - last[1] < 1 / PROGRESS_PER_S:
-                return
-            last = step, now
-            self._reply(0, "progress", {"step": step, "done_bytes": done_bytes, "total_bytes": total_bytes})
+            part = 100 * done_bytes // total_bytes if total_bytes else int(time.monotonic() * PROGRESS_PER_S)
+            if last != (step, part):
+                last = step, part
+                self._reply(
+                    0, "progress", {"step": step, "done_bytes": done_bytes, "total_bytes": total_bytes}
+                )
 
         return report
 
