@@ -24,6 +24,8 @@ from engine.stop import Limits, TextSoFar
 from engine.types import Completion
 from engine.vocab import FloatArray
 
+TRIES = 2
+"""Texts decoded for each alternative asked for. Some are shown alike; there may be any number of those."""
 SAMPLE_BOUND = 1e-4
 """`sample` asks until what is unknown holds at most this share."""
 
@@ -130,8 +132,9 @@ class ByteDecoder(Generic[State]):
         """The exact completion and up to `count` − 1 others, each from the likeliest turn not taken."""
         first, places = self.exact(state)
         found = {first.text: first}
-        turns = _runners_up(places) if count > 1 else []
-        while turns and len(found) < count:
+        turns, tries = _runners_up(places), TRIES * count - 1
+        while turns and tries and len(found) < count:
+            tries -= 1
             turn = max(turns, key=lambda t: t.logp)
             turns.remove(turn)
             text = turn.text + bytes([turn.symbol])

@@ -11,6 +11,7 @@ from engine.covers import STOP, CoverState
 from engine.decode import Decoder
 from engine.stop import Limits, may_become_text, whole_length
 from engine.tokenizers.utf8 import partial_length
+from tests.engine.toy_families import SentencePieceToy
 from tests.engine.toy_models import ToyModel, enumerate_law, resolved
 from tests.engine.toys import TOYS
 
@@ -118,6 +119,18 @@ def test_alternatives_are_different_and_start_with_the_greedy_one(model: ToyMode
         found = decoder.alternatives(state, 4)
         assert found[0] == decoder.exact(state)[0]
         assert len({c.text for c in found}) == len(found) <= 4
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_alternatives_that_are_shown_alike_are_not_tried_for_ever(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Carriage returns at the end are not shown: here every text is shown as nothing, without end."""
+    state = ToyModel.random(SentencePieceToy((b"\r",), (), b"\r"), seed).open(b"\r")
+    decoder, dives, exact = Decoder(state.space, limits(b"\r", 9)), [], Decoder.exact
+    monkeypatch.setattr(Decoder, "exact", lambda *given: (dives.append(given), exact(*given))[1])
+    found = decoder.alternatives(state, 4)
+    assert [c.text for c in found] == [b""] and 0 < len(dives) <= 2 * 4
 
 
 def outcomes(state: CoverState, length: int) -> dict[tuple[int, ...], float]:
