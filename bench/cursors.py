@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=24)
     parser.add_argument("--packages", default=",".join(PACKAGES))
     parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--inside-lines", action="store_true")
+    parser.add_argument("--inside-lines", action="store_true", help="show the rest of the line, too")
     options = parser.parse_args()
     console = Console(stderr=True)
     model = load_model(options.model)

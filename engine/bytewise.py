@@ -132,7 +132,7 @@ class ByteDecoder(Generic[State]):
         """The exact completion and up to `count` − 1 others, each from the likeliest turn not taken."""
         first, places = self.exact(state)
         found = {first.text: first}
-        turns, tries = _runners_up(places), TRIES * count - 1
+        turns, tries = _runners_up(places) if count > 1 else [], TRIES * count - 1
         while turns and tries and len(found) < count:
             tries -= 1
             turn = max(turns, key=lambda t: t.logp)
