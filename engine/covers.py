@@ -88,6 +88,8 @@ class CoverSpace:
         self.scorer = scorer
         self.stop_tokens = _ends(tokenizer, stop_tokens)
         self.stop = stop
+        self._verdicts: dict[tuple[TokenPath, bytes], bool] = {}
+        """What `goes_on` found, by the end of the tokens: texts that are tried beside each other share it."""
 
     def open(self, fixed: TokenPath, tail: bytes) -> CoverState:
         """All covers of `tail` behind the `fixed` tokens, in at most one evaluation.
@@ -152,6 +154,13 @@ class CoverSpace:
 
     def goes_on(self, tokens: TokenPath, text: bytes) -> bool:
         """Whether some canonical sequence has the bytes `text` behind `tokens`, which are canonical."""
+        end = self.tokenizer.context_end(tokens)
+        verdict = self._verdicts.get((end, text))
+        if verdict is None:
+            verdict = self._verdicts[end, text] = self._find_goes_on(end, text)
+        return verdict
+
+    def _find_goes_on(self, tokens: TokenPath, text: bytes) -> bool:
         vocab, allowed = self.tokenizer.vocab, self.tokenizer.successors(tokens)
         low, high = 0, vocab.rows
         for end, byte in enumerate(text, 1):

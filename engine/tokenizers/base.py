@@ -62,6 +62,13 @@ class Tokenizer(Protocol):
         """(vocab.rows,) in sorted order: the t for which tokens + [t] is canonical, if `tokens` is."""
         ...
 
+    def context_end(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """The last of the canonical `tokens`, on which alone depends what may follow.
+
+        With any more tokens behind them: successors(tokens + more) == successors(context_end(tokens) + more).
+        """
+        ...
+
     def is_canonical(self, tokens: Sequence[int]) -> bool:
         """The slow, obvious definition: decode, and encode again with each kind of text behind it."""
         ...

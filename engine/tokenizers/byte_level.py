@@ -231,6 +231,10 @@ class ByteLevelBPE:
         """
         return self._successors_of(self._context_end(tuple(tokens)))
 
+    def context_end(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """See `Tokenizer.context_end`."""
+        return self._context_end(tuple(tokens))
+
     def may_end(self, tokens: Sequence[int]) -> bool:
         """Whether the text may end after `tokens`, given that they are canonical.
 

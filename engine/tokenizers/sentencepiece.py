@@ -194,7 +194,11 @@ class SentencePieceBPE:
 
     def successors(self, tokens: Sequence[int]) -> BoolArray:
         """(vocab.rows,): the tokens t for which tokens + [t] is canonical, given that `tokens` is."""
-        return self._successors_of(tuple(tokens[-max(4, self._longest_added) :]))
+        return self._successors_of(self.context_end(tokens))
+
+    def context_end(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """See `Tokenizer.context_end`."""
+        return tuple(tokens[-max(4, self._longest_added) :])
 
     def _successors_after(self, tokens: tuple[int, ...]) -> BoolArray:
         if not tokens:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,13 +11,14 @@ import pytest
 from engine import endings, suffix
 from engine.backends.base import StopSignal
 from engine.completer import Completer
-from engine.covers import STOP
+from engine.covers import STOP, CoverSpace
 from engine.endings import JOIN_BOUND, log_mass
 from engine.errors import InputError
 from engine.fim import Template
 from engine.protocol import result_from_wire, result_to_wire
 from engine.stop import Limits, whole_length
 from engine.suffix import SuffixSearch, is_inside_line, join_of
+from engine.tree import TokenPath
 from engine.types import Certificate, Completion, Join, Request, Result, Usage
 from tests.engine.toy_models import ToyModel, enumerate_law, resolved
 from tests.engine.toys import TOYS
@@ -124,6 +126,42 @@ def test_what_the_cache_holds_already_changes_no_answer(model: ToyModel) -> None
                 SuffixSearch(state.space, Limits(6, 9), tail, join, True).search(state, 2) for _ in range(2)
             )
         assert again == first
+
+
+def test_what_may_follow_is_asked_once_for_each_end_of_the_tokens(
+    model: ToyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts tried beside each other differ far before the join: most of what they ask was asked already."""
+    tokenizer, asked = model.toy.tokenizer, Counter[tuple[object, bytes]]()
+    find = CoverSpace._find_goes_on
+
+    def counted(space: CoverSpace, tokens: TokenPath, text: bytes) -> bool:
+        asked[tokenizer.context_end(tokens), text] += 1
+        return find(space, tokens, text)
+
+    monkeypatch.setattr(CoverSpace, "_find_goes_on", counted)
+    for tail, join in cases(model):
+        asked.clear()
+        searched(model, tail, join, with_stop=True, count=2)
+        assert set(asked.values()) <= {1}
+
+
+def test_what_may_follow_depends_on_the_end_of_the_tokens_alone(model: ToyModel) -> None:
+    tokenizer, random = model.toy.tokenizer, np.random.default_rng(11)
+    shorter = 0
+    for _ in range(30):
+        tokens: TokenPath = ()
+        for _ in range(14):
+            end = tokenizer.context_end(tokens)
+            allowed = tokenizer.successors(tokens)
+            assert (allowed == tokenizer.successors(end)).all(), tokens
+            shorter += len(end) < len(tokens)
+            if not allowed.any():
+                break
+            token = int(random.choice(tokenizer.vocab.order[allowed]))
+            tokens = (*tokens, token)
+            assert (tokenizer.successors(tokens) == tokenizer.successors((*end, token))).all(), tokens
+    print(f"{shorter} ends are shorter")
 
 
 def test_a_deadline_ends_the_search_with_what_is_known(model: ToyModel) -> None:
