@@ -161,18 +161,18 @@ class CoverSpace:
         return verdict
 
     def _find_goes_on(self, tokens: TokenPath, text: bytes) -> bool:
+        """Long tokens are tried first: they are canonical most often, and each other one costs a mask."""
         vocab, allowed = self.tokenizer.vocab, self.tokenizer.successors(tokens)
-        low, high = 0, vocab.rows
+        low, high, ended = 0, vocab.rows, list[tuple[int, int]]()
         for end, byte in enumerate(text, 1):
             first, low, high = vocab.narrow(low, high, end - 1, byte)
-            if end == len(text):
-                return bool(allowed[first:high].any())
-            ended = [int(vocab.order[row]) for row in range(first, low) if allowed[row]]
-            if any(self.goes_on((*tokens, token), text[end:]) for token in ended):
+            if end == len(text) and allowed[first:high].any():
                 return True
+            ended += [(int(vocab.order[row]), end) for row in range(first, low) if allowed[row]]
             if low == high:
-                return False
-        return True
+                break
+        ways = [(token, text[end:]) for token, end in reversed(ended) if end < len(text)]
+        return not text or any(self.goes_on((*tokens, token), rest) for token, rest in ways)
 
     def _log_weight(self, fixed: TokenPath, tokens: TokenPath) -> float:
         rows = self.scorer.rows([fixed + tokens[:k] for k in range(len(tokens))], self.stop)
