@@ -2,6 +2,7 @@
 
     python -m bench.kernels [--cursors 30] [--model NAME] [--vocabularies 49152,151936,262144]
     python -m bench.kernels --kernels-only
+    python -m bench.kernels --inside-lines
 
 First part: each kernel against its NumPy definition, for random vocabularies of three sizes.
 
@@ -31,7 +32,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.cursors import PACKAGES, draw_cursors
+from bench.cursors import PACKAGES, draw_cursors, inside_lines
 from engine import kernels
 from engine.backends.base import StopSignal
 from engine.cache import Scorer
@@ -198,6 +199,28 @@ def complete(model: Model, library: TimedLibrary, prefix: bytes, max_tokens: int
     return Cost(library.decodes - decodes, decode * 1e3, (spent - decode) * 1e3)
 
 
+def middles(model_name: str | None, count: int, seed: int, max_tokens: int) -> dict[str, Any]:
+    """Milliseconds outside llama.cpp of completions inside lines, where the suffix is scored."""
+    model = load_model(model_name)
+    backend: Any = model.backend
+    library = backend._lib = TimedLibrary(backend._lib)
+    costs, rows = list[Cost](), 0
+    for cursor in inside_lines(draw_cursors(PACKAGES, count, seed)):
+        request = Request(cursor.prefix[-SHOWN_BYTES:], cursor.suffix, max_tokens=max_tokens)
+        Completer(model).warm(request, StopSignal())
+        decodes, seconds, before = library.decodes, library.seconds, backend.tokens_evaluated
+        began = time.thread_time()
+        Completer(model).complete(request, StopSignal())
+        spent, decode = time.thread_time() - began, library.seconds - seconds
+        costs.append(Cost(library.decodes - decodes, decode * 1e3, (spent - decode) * 1e3))
+        rows += backend.tokens_evaluated - before
+    others = [cost.other_ms for cost in costs]
+    return {
+        "completions": len(costs), "evaluations": sum(cost.evaluations for cost in costs), "rows": rows,
+        "other_ms_mean": float(np.mean(others)), "other_ms_p95": float(np.percentile(others, 95)),
+    }  # fmt: skip
+
+
 def shares(model_name: str | None, count: int, seed: int, max_tokens: int) -> dict[str, Any]:
     """Milliseconds a model evaluation, of llama.cpp and of the byte layer."""
     model = load_model(model_name)
@@ -264,8 +287,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--vocabularies", default="49152,151936,262144")
     parser.add_argument("--kernels-only", action="store_true", help="without the model")
+    parser.add_argument("--inside-lines", action="store_true", help="only what the suffix search costs")
     parser.add_argument("--inner", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.inside_lines:
+        print(json.dumps(middles(options.model, options.cursors, options.seed, options.max_tokens)))
+        return
     if options.inner:
         print(json.dumps(shares(options.model, options.cursors, options.seed, options.max_tokens)))
         return
