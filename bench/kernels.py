@@ -69,7 +69,8 @@ def cases(vocab: int, random: np.random.Generator) -> list[Case]:
     starts = np.searchsorted(bytes_, np.arange(257)).astype(np.int64)
     verdicts = random.integers(0, 3, 100).astype(np.int8)
     groups = random.integers(0, 100, vocab).astype(np.int16)
-    table = random_merges(vocab, random)
+    table, forest = random_merges(vocab, random), random_forest(vocab, random)
+    judged = random.integers(0, 3, vocab).astype(np.int8)
     word = random.integers(0, 256, WORD).astype(np.int32)
     found = [
         Case(f"log_softmax, {rows} rows", "log_softmax", (np.ascontiguousarray(logits[:rows]),))
@@ -93,7 +94,8 @@ def cases(vocab: int, random: np.random.Generator) -> list[Case]:
         ),
         Case("two_greatest", "two_greatest", (np.exp(row[:257]),)),
         Case("choose_tokens", "choose_tokens", (verdicts, groups, allowed, reachable)),
-        Case("pair_mask", "pair_mask", (int(random.integers(vocab)), random_forest(vocab, random), vocab)),
+        Case("pair_mask", "pair_mask", (int(random.integers(vocab)), forest, vocab)),
+        Case("successor_mask", "successor_mask", (judged, int(random.integers(vocab)), forest)),
         Case(f"merge_symbols, {WORD} of them", "merge_symbols", (word, *table)),
     ]
 
@@ -125,15 +127,25 @@ def random_forest(vocab: int, random: np.random.Generator) -> Forest:
             cursor[left[t]] += weight[t]
         cursor[t] = preorder[t] + 1
     children = 256 + np.argsort(left[256:], kind="stable")
-    radix = float(vocab)
     row = np.empty(vocab, dtype=np.int64)
     row[preorder] = random.permutation(vocab)
+    first_child = np.searchsorted(left[children], np.arange(vocab + 1))
+    part, end = right[children], preorder + weight
+    tokens = [
+        *(np.append(f, 0) for f in (right, rank, rank)),
+        first_child,
+        np.append(end, 0),
+        0 * first_child,
+    ]
+    derivations = [
+        rank[children], part, rank[part], row[preorder[part]], rank[children], rank[children],
+        preorder[children], end[children],
+    ]  # fmt: skip
     return Forest(
-        right=right, time=rank, rank=rank, wait_left=rank, wait_right=rank, children=children,
-        child_key=left[children] * radix + rank[children], radix=radix,
-        has_late_child=np.zeros(vocab, dtype=np.bool_), preorder=preorder, subtree_end=preorder + weight,
-        row=row,
-    )  # fmt: skip
+        tokens=np.stack(tokens, axis=1).astype(np.int32),
+        derivations=np.stack(derivations, axis=1).astype(np.int32),
+        rows=row.astype(np.int32),
+    )
 
 
 def microseconds(call: Callable[[], object]) -> float:

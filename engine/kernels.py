@@ -35,6 +35,7 @@ def _fastest(definition: Function) -> Function:
     return fastest
 
 
+NEVER = numpy_reference.NEVER
 Forest = numpy_reference.Forest
 choose_tokens = _fastest(numpy_reference.choose_tokens)
 log_softmax = _fastest(numpy_reference.log_softmax)
@@ -42,6 +43,7 @@ merge_symbols = _fastest(numpy_reference.merge_symbols)
 mixed_sums = _fastest(numpy_reference.mixed_sums)
 pair_mask = _fastest(numpy_reference.pair_mask)
 sorted_weights = _fastest(numpy_reference.sorted_weights)
+successor_mask = _fastest(numpy_reference.successor_mask)
 sums_by_byte = _fastest(numpy_reference.sums_by_byte)
 sums_of_groups = _fastest(numpy_reference.sums_of_groups)
 two_greatest = _fastest(numpy_reference.two_greatest)

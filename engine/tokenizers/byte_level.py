@@ -19,33 +19,45 @@ from functools import cache, lru_cache
 from itertools import accumulate, pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.errors import InputError
+from engine.kernels import successor_mask
 from engine.tokenizers.base import Encoding
 from engine.tokenizers.bpe import MergeTable
-from engine.tokenizers.cuts import INSIDE, Cut, Groups, TokenCuts
+from engine.tokenizers.cuts import (
+    ALWAYS,
+    IF_NO_MERGE,
+    INSIDE,
+    NEVER,
+    Classes,
+    Cut,
+    Groups,
+    TokenCuts,
+    VerdictArray,
+)
 from engine.tokenizers.pairs import Merge, PairTable
 from engine.tokenizers.pretokenize import Pretokenizer
 from engine.tokenizers.utf8 import continuing_bytes, partial_length
-from engine.vocab import BoolArray, TokenKind, Vocab
+from engine.vocab import BoolArray, IntArray, TokenKind, Vocab
 
-VerdictArray = npt.NDArray[np.int8]
-_NEVER, _IF_NO_MERGE, _ALWAYS = 0, 1, 2
+_MOST_ENDS = 1024
+"""Contexts whose ends are remembered."""
 _MASK_BYTES = 32 * 2**20
 """Memory for the masks of contexts that were asked for last, of either kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """Whether a token may follow a context, by its group: never, always, or if no merge crosses."""
+    """Whether a token may follow a context: never, always, or if no merge crosses."""
 
     final: VerdictArray
-    """(groups,): if the text ends behind it."""
+    """(vocab.rows,): if the text ends behind it."""
     recut: VerdictArray
     """(groups,): if some text follows, as far as that allows more."""
     broken: VerdictArray
     """(groups of broken tokens,): if the character at its end is broken off."""
+    doubtful: IntArray
+    """Rows of the tokens that `broken` may allow where `final` does not."""
 
 
 class ByteLevelBPE:
@@ -82,13 +94,18 @@ class ByteLevelBPE:
         self._mergeable_rows[vocab.row_of[list(self._whole_ids)]] = False
         self._cuts = TokenCuts(vocab, pretokenizer)
         self._reachable_broken = self._reachable_rows[self._cuts.broken_rows]
+        self._classes = {
+            groups: Classes(groups, self._reachable_rows, self._mergeable_rows)
+            for groups in self._cuts.all_groups
+        }
         self._continuation_rows = vocab.prefix_range(b"\x80")[0], vocab.prefix_range(b"\xc0")[0]
         kept_masks = _MASK_BYTES // vocab.rows
         self._final_after = lru_cache(maxsize=kept_masks)(self._final_successors)
         self._successors_of = lru_cache(maxsize=kept_masks)(self._successors_after)
-        self._context_end = lru_cache(maxsize=1024)(self._find_context_end)
-        self._free_after = lru_cache(maxsize=16)(self._find_free)
-        self._verdicts = lru_cache(maxsize=4096)(self._find_verdicts)
+        self._ends: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._end_of = lru_cache(maxsize=4096)(self._find_end)
+        self._judged = lru_cache(maxsize=256)(self._judge)
+        self._verdicts = lru_cache(maxsize=max(64, kept_masks // 2))(self._find_verdicts)
         self._shape_of = lru_cache(maxsize=1024)(self._find_shape)
 
     def _whole_tokens(self) -> dict[bytes, int]:
@@ -245,17 +262,39 @@ class ByteLevelBPE:
         final = self._final_after(self._context_end(tuple(tokens[:-1])))
         return bool(final[self.vocab.row_of[tokens[-1]]])
 
+    def _context_end(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
+        """The last tokens, from the first word on that can still change.
+
+        That of all but the last token is known, mostly. What stands before it nothing can change any more,
+        so the same words are cut behind it alone.
+        """
+        if (end := self._ends.get(tokens)) is None:
+            before = self._ends.get(tokens[:-1])
+            end = self._end_of(before + tokens[-1:]) if before is not None else self._find_context_end(tokens)
+            if len(self._ends) == _MOST_ENDS:
+                self._ends.clear()
+            self._ends[tokens] = end
+        return end
+
     def _find_context_end(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
-        """The last tokens, from the first word on that can still change."""
         count = 8
-        while True:
+        while count < len(tokens):
             end = tokens[-count:]
-            text = self.vocab.decode(end)
-            words = self._words(text[: len(text) - partial_length(text)])
-            stable = self._stable_words(words)
-            if len(end) == len(tokens) or (stable > 1 and self._may_begin(tokens, len(tokens) - len(end))):
-                return self._from_word(end, words[:stable])
+            stable = self._stable_part(end)
+            if len(stable) > 1 and self._may_begin(tokens, len(tokens) - count):
+                return self._from_word(end, stable)
             count *= 2
+        return self._end_of(tokens)
+
+    def _find_end(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
+        """`_context_end` of tokens before which no word begins that can still change."""
+        return self._from_word(tokens, self._stable_part(tokens))
+
+    def _stable_part(self, tokens: tuple[int, ...]) -> list[bytes]:
+        """The words of their text that no continuation can change."""
+        text = self.vocab.decode(tokens)
+        words = self._words(text[: len(text) - partial_length(text)])
+        return words[: self._stable_words(words)]
 
     def _may_begin(self, tokens: Sequence[int], index: int) -> bool:
         before, after = (
@@ -273,13 +312,17 @@ class ByteLevelBPE:
         return end[index:]
 
     def _successors_after(self, tokens: tuple[int, ...]) -> BoolArray:
-        allowed = self._final_after(tokens).copy()
+        final, judged = self._final_after(tokens), self._judged(tokens)
+        is_partial = partial_length(self.vocab.decode(tokens)) > 0
+        if not (is_partial or self._whole or judged.recut.any()) and final[judged.doubtful].all():
+            return final
+        allowed = final.copy()
         for row in [*self._recut_rows(tokens), *self._spelling_whole(tokens)]:
             if not allowed[row]:
                 allowed[row] = self._goes_on((*tokens, int(self.vocab.order[row])))
         for row in self._broken_rows(tokens, allowed):
             allowed[row] = self._goes_on_broken((*tokens, int(self.vocab.order[row])))
-        if partial_length(self.vocab.decode(tokens)):
+        if is_partial:
             self._complete_partial(tokens, allowed, self.is_canonical)
         return allowed
 
@@ -307,8 +350,8 @@ class ByteLevelBPE:
 
     def _final_unless_completed(self, tokens: tuple[int, ...]) -> BoolArray:
         """`_final_successors` but for tokens that go on with a character inside which `tokens` end."""
-        groups = self._cuts.groups_after(self._shape_of(tokens)[0])
-        allowed = groups.choose(self._judged(tokens).final, self._free(tokens), self._reachable_rows)
+        last = tokens[-1] if tokens else -1
+        allowed = successor_mask(self._judged(tokens).final, last, self._pairs.forest)
         for row in self._spelling_whole(tokens):
             allowed[row] = allowed[row] and self.is_final([*tokens, int(self.vocab.order[row])])
         return allowed
@@ -327,7 +370,7 @@ class ByteLevelBPE:
         verdicts = self._judged(tokens).recut
         if not verdicts.any():
             return []
-        groups = self._cuts.groups_after(self._shape_of(tokens)[0])
+        groups, _ = self._cuts.groups_after(self._shape_of(tokens)[0])
         chosen = groups.choose(verdicts, self._free(tokens), self._reachable_rows)
         rows: list[int] = np.flatnonzero(chosen).tolist()
         return rows
@@ -340,7 +383,7 @@ class ByteLevelBPE:
         verdicts = self._judged(tokens).broken
         if not verdicts.any():
             return []
-        groups, rows = self._cuts.broken_after(self._shape_of(tokens)[0]), self._cuts.broken_rows
+        (_, groups), rows = self._cuts.groups_after(self._shape_of(tokens)[0]), self._cuts.broken_rows
         chosen = groups.choose(verdicts, self._free(tokens)[rows], self._reachable_broken)
         if partial_length(self.vocab.decode(tokens)):
             low, high = self._continuation_rows
@@ -350,10 +393,7 @@ class ByteLevelBPE:
 
     def _free(self, tokens: tuple[int, ...]) -> BoolArray:
         """(vocab.rows,): the tokens with which no merge crosses the boundary, were there no cut."""
-        return self._free_after(tokens[-1]) if tokens else self._mergeable_rows
-
-    def _find_free(self, token: int) -> BoolArray:
-        return self._pairs.successors(token) & self._mergeable_rows
+        return self._pairs.successors(tokens[-1]) & self._mergeable_rows if tokens else self._mergeable_rows
 
     def _spelling_whole(self, tokens: tuple[int, ...]) -> list[int]:
         """Rows of the tokens that complete a whole token's bytes with some of the last `tokens`."""
@@ -368,7 +408,7 @@ class ByteLevelBPE:
                 index += 1
         return rows
 
-    def _judged(self, tokens: tuple[int, ...]) -> Verdicts:
+    def _judge(self, tokens: tuple[int, ...]) -> Verdicts:
         """What the cuts behind a context mean for it.
 
         That depends on its shape, and on which boundaries of the shape are boundaries of tokens, and on which
@@ -395,20 +435,23 @@ class ByteLevelBPE:
         def verdict(outcome: Cut) -> int:
             possible = outcome != INSIDE and all(bounds[cut] for cut in outcome) and joints.issubset(outcome)
             if not possible or self._spells_whole(tokens, outcome):
-                return _NEVER
-            return _ALWAYS if not shape or len(bounds) - 1 in outcome else _IF_NO_MERGE
+                return NEVER
+            return ALWAYS if not shape or len(bounds) - 1 in outcome else IF_NO_MERGE
 
         def best(ways: Sequence[tuple[int, Cut]], groups: Groups) -> VerdictArray:
-            found = [_NEVER] * len(groups.shapes)
+            found = [NEVER] * len(groups.shapes)
             for group, outcome in ways:
                 found[group] = max(found[group], verdict(outcome))
             return np.array(found, dtype=np.int8)
 
-        cuts = self._cuts.behind(shape)
+        cuts, groups, broken_groups = self._cuts.behind(shape), *self._cuts.groups_after(shape)
         final = np.array([verdict(outcome) for outcome in cuts.outcomes], dtype=np.int8)[cuts.codes]
-        recut = best(cuts.recuts, self._cuts.groups_after(shape))
-        recut[recut <= final] = _NEVER
-        return Verdicts(final, recut, best(cuts.broken, self._cuts.broken_after(shape)))
+        recut, broken = best(cuts.recuts, groups), best(cuts.broken, broken_groups)
+        recut[recut <= final] = NEVER
+        unbroken = groups.by_kind(final)[groups.kind_of_row[self._cuts.broken_rows]]
+        is_more = broken_groups.by_kind(broken)[broken_groups.kind_of_row] > unbroken
+        doubtful = self._cuts.broken_rows[is_more & self._reachable_broken]
+        return Verdicts(self._classes[groups].verdicts(final), recut, broken, doubtful)
 
     def _spells_whole(self, tokens: tuple[int, ...], outcome: Cut) -> bool:
         """Whether a word between cuts has the bytes of a whole token, in other tokens."""

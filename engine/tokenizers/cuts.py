@@ -18,6 +18,10 @@ from engine.tokenizers.pretokenize import Pretokenizer
 from engine.tokenizers.utf8 import partial_length
 from engine.vocab import BoolArray, IntArray, Vocab
 
+VerdictArray = npt.NDArray[np.int8]
+NEVER, IF_NO_MERGE, ALWAYS = 0, 1, 2
+"""Whether a token may follow."""
+_BY_VERDICT, _AT_CUT, _NOWHERE = 0, 1, 2
 Cut = tuple[int, ...]
 """Word ends inside a context (shape positions)."""
 INSIDE: Cut = (-1,)
@@ -25,24 +29,53 @@ INSIDE: Cut = (-1,)
 
 
 class Groups:
-    """Tokens by shape. A token that ends inside a character has one shape for each completion."""
+    """Tokens by shape. A token that ends inside a character has one shape for each completion.
+
+    Tokens of the same shapes are of one *kind*; the verdict on a kind is the best of those on its groups.
+    """
 
     def __init__(self, rows: Sequence[int], shapes: Sequence[str]) -> None:
         """`shapes[k]` is a shape of the token in `rows[k]`; the rows are ascending."""
         numbers: dict[str, int] = {}
-        groups = np.array([numbers.setdefault(shape, len(numbers)) for shape in shapes], dtype=np.int16)
+        groups = [numbers.setdefault(shape, len(numbers)) for shape in shapes]
         self.shapes = list(numbers)
-        first = np.diff(np.array([-1, *rows])) > 0
-        self._group_of_row = groups[first]
-        self._other_rows, self._other_groups = np.array(rows, dtype=np.int64)[~first], groups[~first]
+        members: dict[int, set[int]] = {}
+        for row, group in zip(rows, groups, strict=True):
+            members.setdefault(row, set()).add(group)
+        kinds: dict[tuple[int, ...], int] = {}
+        self.kind_of_row = np.array(
+            [kinds.setdefault(tuple(sorted(found)), len(kinds)) for found in members.values()], dtype=np.int16
+        )
+        """(tokens,) in ascending order of their rows."""
+        self._members = np.array([group for kind in kinds for group in kind], dtype=np.int64)
+        self._starts = np.cumsum([0, *map(len, kinds)])[:-1]
 
-    def choose(self, verdicts: npt.NDArray[np.int8], free: BoolArray, reachable: BoolArray) -> BoolArray:
-        """`choose_tokens` by the `verdicts` (groups,); a token of several groups by the best of them."""
-        chosen = choose_tokens(verdicts, self._group_of_row, free, reachable)
-        rows = self._other_rows
-        others = choose_tokens(verdicts, self._other_groups, free[rows], reachable[rows])
-        chosen[rows[others]] = True
-        return chosen
+    def by_kind(self, verdicts: VerdictArray) -> VerdictArray:
+        """(kinds,) the best of the `verdicts` (groups,) on the groups of each kind."""
+        found: VerdictArray = np.maximum.reduceat(verdicts[self._members], self._starts)
+        return found
+
+    def choose(self, verdicts: VerdictArray, free: BoolArray, reachable: BoolArray) -> BoolArray:
+        """`choose_tokens` by the `verdicts` (groups,)."""
+        return choose_tokens(self.by_kind(verdicts), self.kind_of_row, free, reachable)
+
+
+class Classes:
+    """Tokens by their kind and by what else decides whether they may follow, whatever the context."""
+
+    def __init__(self, groups: Groups, reachable: BoolArray, mergeable: BoolArray) -> None:
+        """(rows,) what is not `reachable` never follows; what is not `mergeable` only behind a cut."""
+        self._groups = groups
+        state = np.where(reachable, np.where(mergeable, _BY_VERDICT, _AT_CUT), _NOWHERE)
+        both, class_of_row = np.unique(groups.kind_of_row.astype(np.int64) * 3 + state, return_inverse=True)
+        self._kind, self._state = np.divmod(both, 3)
+        self._class_of_row = class_of_row.astype(np.int16)
+
+    def verdicts(self, verdicts: VerdictArray) -> VerdictArray:
+        """(rows,) by those on the groups."""
+        found = self._groups.by_kind(verdicts)[self._kind]
+        found[(self._state == _NOWHERE) | (self._state == _AT_CUT) & (found < ALWAYS)] = NEVER
+        return found[self._class_of_row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +132,20 @@ class TokenCuts:
         reached, others = (shapes.word_shapes(texts, reached=reached) for reached in (True, False))
         return Groups(rows, reached), Groups(rows, others)
 
-    def groups_after(self, shape: str) -> Groups:
-        """The groups that the numbers of `codes` and `recuts` are of."""
-        return self._reached if self._pretokenizer.shapes.reaches_on(shape) else self._others
+    @property
+    def all_groups(self) -> tuple[Groups, Groups]:
+        """Of all tokens: behind some contexts, and behind the others."""
+        return self._reached, self._others
 
-    def broken_after(self, shape: str) -> Groups:
-        """The groups, of the tokens in `broken_rows` alone, that the numbers of `broken` are of."""
-        return self._broken_reached if self._pretokenizer.shapes.reaches_on(shape) else self._broken_others
+    def groups_after(self, shape: str) -> tuple[Groups, Groups]:
+        """The groups that the numbers of `codes` and `recuts` are of; those of the tokens in `broken_rows`,
+        that the numbers of `broken` are of."""
+        if self._pretokenizer.shapes.reaches_on(shape):
+            return self._reached, self._broken_reached
+        return self._others, self._broken_others
 
     def _derive(self, shape: str) -> ShapeCuts:
-        alone = [self._alone(shape, token_shape) for token_shape in self.groups_after(shape).shapes]
+        alone = [self._alone(shape, token_shape) for token_shape in self.groups_after(shape)[0].shapes]
         outcomes = list(dict.fromkeys(alone))
         codes = np.array([outcomes.index(outcome) for outcome in alone], dtype=np.int16)
         return ShapeCuts(codes, outcomes, self._recuts(shape, alone), self._broken(shape))
@@ -119,7 +156,7 @@ class TokenCuts:
     def _recuts(self, shape: str, alone: Sequence[Cut]) -> list[tuple[int, Cut]]:
         """For the groups whose outcome is not that `alone`."""
         found: dict[tuple[int, Cut], None] = {}
-        for group, token_shape in enumerate(self.groups_after(shape).shapes):
+        for group, token_shape in enumerate(self.groups_after(shape)[0].shapes):
             for outcome in self._followed(shape, token_shape):
                 if outcome not in (INSIDE, alone[group]):
                     found[group, outcome] = None
@@ -127,7 +164,7 @@ class TokenCuts:
 
     def _broken(self, shape: str) -> list[tuple[int, Cut]]:
         found: dict[tuple[int, Cut], None] = {}
-        for group, token_shape in enumerate(self.broken_after(shape).shapes):
+        for group, token_shape in enumerate(self.groups_after(shape)[1].shapes):
             for outcome in (self._alone(shape, token_shape), *self._followed(shape, token_shape)):
                 if outcome != INSIDE:
                     found[group, outcome] = None

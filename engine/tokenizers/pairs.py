@@ -43,8 +43,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from engine.kernels import Forest, pair_mask
-from engine.vocab import BoolArray, FloatArray, IntArray, Vocab
+from engine.kernels import NEVER, Forest, pair_mask
+from engine.vocab import BoolArray, FloatArray, IntArray, SmallIntArray, Vocab
 
 _SYMBOL_TIME = -1.0
 
@@ -153,22 +153,25 @@ class PairTable:
         row[preorder[self._vocab.order]] = np.arange(self._vocab.rows)
         children = np.flatnonzero(self._left >= 0)
         children = children[np.lexsort([key[children] for key in (self._lengths, self._time, self._left)])]
-        radix = float(self._time.max()) + 2
-        has_late_child = np.zeros(size, dtype=np.bool_)
+        has_late_child = np.zeros(size + 1, dtype=np.bool_)
         has_late_child[self._left[children[self._wait_right[children] < self._time[children]]]] = True
-        self._forest = Forest(
-            right=self._right,
-            time=self._time,
-            rank=self._rank,
-            wait_left=self._wait_left,
-            wait_right=self._wait_right,
-            children=children,
-            child_key=self._left[children] * radix + self._time[children],
-            radix=radix,
-            has_late_child=has_late_child,
-            preorder=preorder,
-            subtree_end=preorder + np.array(weight, dtype=np.int64),
-            row=row,
+        end, part = preorder + np.array(weight, dtype=np.int64), self._right[children]
+        fields = [self._right, self._time, self._wait_left, end]
+        right, time, wait, end_or_0 = (np.append(field, 0) for field in fields)
+        first_child = np.searchsorted(self._left[children], np.arange(size + 1))
+        self.forest = Forest(
+            tokens=_integers(right, time, wait, first_child, end_or_0, has_late_child),
+            derivations=_integers(
+                self._rank[children],
+                part,
+                self._time[part],
+                row[preorder[part]],
+                self._time[children],
+                self._wait_right[children],
+                preorder[children],
+                end[children],
+            ),
+            rows=row.astype(np.int32),
         )
 
     def is_canonical(self, left: int, right: int) -> bool:
@@ -177,4 +180,9 @@ class PairTable:
 
     def _successors(self, left: int) -> BoolArray:
         """(rows,) in sorted vocabulary order: the reachable tokens that may follow `left` in one word."""
-        return pair_mask(left, self._forest, self._vocab.rows)
+        return pair_mask(left, self.forest, self._vocab.rows)
+
+
+def _integers(*fields: FloatArray | IntArray | BoolArray) -> SmallIntArray:
+    """Records (n, fields); what is infinite becomes NEVER."""
+    return np.stack([np.minimum(field, NEVER) for field in fields], axis=1).astype(np.int32)

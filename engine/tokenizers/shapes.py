@@ -95,7 +95,7 @@ class Shapes:
         for pattern, letter in self._far[not reached :: 2]:
             all_atoms = pattern.sub(letter, all_atoms)
         reduced: str = self._run.sub(r"\1\1\1\1", all_atoms)
-        return reduced.split(_SEPARATOR)[1:]
+        return reduced.split(_SEPARATOR)[1:] if texts else []
 
     def reaches_on(self, shape: str) -> bool:
         """Whether a contraction may begin in a context of this shape and end behind it."""

@@ -4,6 +4,7 @@ from engine_kernels.numpy_reference import merge_symbols as merge_symbols
 from engine_kernels.numpy_reference import mixed_sums as mixed_sums
 from engine_kernels.numpy_reference import pair_mask as pair_mask
 from engine_kernels.numpy_reference import sorted_weights as sorted_weights
+from engine_kernels.numpy_reference import successor_mask as successor_mask
 from engine_kernels.numpy_reference import sums_by_byte as sums_by_byte
 from engine_kernels.numpy_reference import sums_of_groups as sums_of_groups
 from engine_kernels.numpy_reference import two_greatest as two_greatest

@@ -150,30 +150,40 @@ def merge_symbols(
     return left
 
 
-class Forest(NamedTuple):
-    """The derivations of a vocabulary as the forest "parent = left part"; arrays (tokens,) unless said.
+NEVER = 2**31 - 1
+"""A wait that nothing ends."""
 
-    engine/tokenizers/pairs.py defines time, rank and waits. Siblings ascend by time.
+
+class Forest(NamedTuple):
+    """The derivations of a vocabulary as the forest "parent = left part"; all int32.
+
+    engine/tokenizers/pairs.py defines time, rank and waits. A left token's question touches few records, far
+    from each other: what is needed together stands together.
     """
 
-    right: IntArray
-    """Right part, −1 for a token without derivation."""
-    time: FloatArray
-    rank: FloatArray
-    wait_left: FloatArray
-    wait_right: FloatArray
-    children: IntArray
-    """(derivations,) by left part, then time."""
-    child_key: FloatArray
-    """(derivations,) left part · radix + time, ascending."""
-    radix: float
-    """More than the greatest time + 1."""
-    has_late_child: BoolArray
-    preorder: IntArray
-    subtree_end: IntArray
-    """Preorder number behind the last one of the token's subtree."""
-    row: IntArray
-    """By preorder number: the token's row in sorted order, −1 if it has none."""
+    tokens: SmallIntArray
+    """(tokens + 1, 6), fields by TOKEN_FIELDS; the last record only ends the children of the one before."""
+    derivations: SmallIntArray
+    """(derivations, 8), fields by DERIVATION_FIELDS; by left part, then by time: siblings stand together."""
+    rows: SmallIntArray
+    """By preorder number: the token's row in sorted order, -1 if it has none."""
+
+
+TOKEN_FIELDS = ("right", "time", "wait_left", "first_child", "subtree_end", "has_late_child")
+"""Right part, -1 for a token without derivation; time; wait as the parent of its right part, at most NEVER;
+the first derivation of which it is the left part; the preorder number behind its subtree; 0 or 1."""
+DERIVATION_FIELDS = (
+    "rank",
+    "right",
+    "right_time",
+    "right_row",
+    "time",
+    "wait_right",
+    "preorder",
+    "subtree_end",
+)
+"""Rank; right part, its time and its row; of the token formed: time, wait as the parent of its left part,
+preorder number and the number behind its subtree."""
 
 
 def pair_mask(left: int, forest: Forest, rows: int) -> BoolArray:
@@ -182,40 +192,53 @@ def pair_mask(left: int, forest: Forest, rows: int) -> BoolArray:
     The claim on pairs (engine/tokenizers/pairs.py), for one left token. Raises ValueError if there is no
     token `left`.
     """
-    if not 0 <= left < len(forest.right):
+    if not 0 <= left < len(forest.tokens) - 1:
         raise ValueError("there is no such left token")
-    boundary = np.zeros(len(forest.right) + 1, dtype=np.int64)
-    _forbid(boundary, forest, left, np.inf, np.inf)
-    parent, part = left, int(forest.right[left])
+    right, time, wait_left = forest.tokens[:, :3].T
+    boundary, forbidden = np.zeros(len(forest.rows) + 1, dtype=np.int64), []
+    forbidden.append(_forbid(boundary, forest, left, NEVER, NEVER))
+    parent, part = left, int(right[left])
     while part >= 0:
-        _forbid(boundary, forest, part, float(forest.time[parent]), float(forest.wait_left[parent]))
-        parent, part = part, int(forest.right[part])
-    forbidden = forest.row[np.flatnonzero(np.cumsum(boundary)[:-1])]
+        forbidden.append(_forbid(boundary, forest, part, int(time[parent]), int(wait_left[parent])))
+        parent, part = part, int(right[part])
+    found = np.concatenate([forest.rows[np.flatnonzero(np.cumsum(boundary)[:-1])], *forbidden])
     allowed = np.ones(rows, dtype=np.bool_)
-    allowed[forbidden[forbidden >= 0]] = False
+    allowed[found[found >= 0]] = False
     return allowed
 
 
-def _forbid(boundary: IntArray, forest: Forest, part: int, time: float, wait: float) -> None:
-    """Adds to the difference array `boundary` what derivations (part, s) forbid whose s is there before
-    `time` and whose rank is less than `wait`."""
+def _forbid(boundary: IntArray, forest: Forest, part: int, time: int, wait: int) -> SmallIntArray:
+    """Rows of the s that derivations (part, s) of a rank below `wait` forbid, those there before `time`.
 
-    def children_of(parent: IntArray | int, time: FloatArray | float) -> IntArray:
-        """Where the children of at least this time begin among all."""
-        return np.asarray(np.searchsorted(forest.child_key, parent * forest.radix + time))
+    Adds to the difference array `boundary` the subtrees of the children of s that are there long enough.
+    """
+    first_child, has_late_child = forest.tokens[:, 3], forest.tokens[:, 5]
+    crossing = forest.derivations[first_child[part] : first_child[part + 1]]
+    crossing = crossing[(crossing[:, 0] < wait) & (crossing[:, 2] < time)]
+    for rank, s in crossing[:, :2].tolist():
+        children = forest.derivations[first_child[s] : first_child[s + 1]]
+        children = children[np.searchsorted(children[:, 4], max(rank, forest.tokens[part, 1])) :]
+        if not len(children):
+            continue
+        boundary[children[0, 6]] += 1
+        boundary[forest.tokens[s, 4]] -= 1
+        if has_late_child[s]:
+            late = children[children[:, 5] < rank]
+            np.add.at(boundary, late[:, 6], -1)
+            np.add.at(boundary, late[:, 7], 1)
+    return crossing[:, 3]
 
-    end_time = forest.radix - 1
-    crossing = forest.children[int(children_of(part, 0.0)) : int(children_of(part, end_time))]
-    crossing = crossing[(forest.rank[crossing] < wait) & (forest.time[forest.right[crossing]] < time)]
-    ranks, parts = forest.rank[crossing], forest.right[crossing]
-    np.add.at(boundary, forest.preorder[parts], 1)
-    np.add.at(boundary, forest.preorder[parts] + 1, -1)
-    first, end = children_of(parts, np.maximum(ranks, forest.time[part])), children_of(parts, end_time)
-    inside = first < end
-    np.add.at(boundary, forest.preorder[forest.children[first[inside]]], 1)
-    np.add.at(boundary, forest.subtree_end[parts[inside]], -1)
-    for index in np.flatnonzero(forest.has_late_child[parts] & inside):
-        late = forest.children[first[index] : end[index]]
-        late = late[forest.wait_right[late] < ranks[index]]
-        np.add.at(boundary, forest.preorder[late], -1)
-        np.add.at(boundary, forest.subtree_end[late], 1)
+
+def successor_mask(verdicts: npt.NDArray[np.int8], left: int, forest: Forest) -> BoolArray:
+    """(rows,) whether the token in each row may follow, by the verdict on it.
+
+    `verdicts` (rows,): 0 never, 2 always, 1 if `pair_mask` allows it behind `left`; always then too if
+    `left` is negative: nothing stands before. Raises ValueError for other verdicts, and if there is no
+    token `left`.
+    """
+    if len(verdicts) and not (verdicts.min() >= 0 and verdicts.max() <= 2):
+        raise ValueError("a verdict is not 0, 1 or 2")
+    mask: BoolArray = verdicts != 0
+    if left >= 0:
+        mask &= (verdicts == 2) | pair_mask(left, forest, len(verdicts))
+    return mask

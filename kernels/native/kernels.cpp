@@ -24,8 +24,10 @@
 #endif
 #if defined(__GNUC__)
 #define INLINE inline __attribute__((always_inline))
+#define RESTRICT __restrict__
 #else
 #define INLINE inline
+#define RESTRICT
 #endif
 
 namespace nb = nanobind;
@@ -351,60 +353,97 @@ auto choose_tokens(In<int8_t> verdicts, In<int16_t> groups, In<bool> free, In<bo
     return fresh(std::move(out), {count});
 }
 
-// The fields of engine_kernels.numpy_reference.Forest, in their order.
+// The records of engine_kernels.numpy_reference.Forest, in its order of fields.
+struct TokenRecord {
+    int32_t right, time, wait_left, first_child, subtree_end, has_late_child;
+};
+struct Derivation {
+    int32_t rank, right, right_time, right_row, time, wait_right, preorder, subtree_end;
+};
+constexpr int32_t NEVER = std::numeric_limits<int32_t>::max();
+
 struct Forest {
-    In<int64_t> right;
-    In<double> time, rank, wait_left, wait_right;
-    In<int64_t> children;
-    In<double> child_key;
-    double radix;
-    In<bool> has_late_child;
-    In<int64_t> preorder, subtree_end, row;
+    const TokenRecord *tokens;
+    const Derivation *derivations;
+    const int32_t *rows;
+    size_t size;
+
+    explicit Forest(const nb::tuple &fields) {
+        const auto token_records = nb::cast<In2<int32_t>>(fields[0]), derived = nb::cast<In2<int32_t>>(fields[1]);
+        require(token_records.shape(1) * sizeof(int32_t) == sizeof(TokenRecord) && token_records.shape(0) > 0 &&
+                    derived.shape(1) * sizeof(int32_t) == sizeof(Derivation),
+                "these are no records of a forest");
+        tokens = reinterpret_cast<const TokenRecord *>(token_records.data());
+        derivations = reinterpret_cast<const Derivation *>(derived.data());
+        rows = nb::cast<In<int32_t>>(fields[2]).data();
+        size = token_records.shape(0) - 1;
+    }
 };
 
-void forbid(const Forest &f, int64_t part, double time, double wait, bool *allowed) {
-    const double *keys = f.child_key.data(), *keys_end = keys + f.child_key.size();
-    const auto children_of = [&](int64_t parent, double since) {
-        return std::lower_bound(keys, keys_end, static_cast<double>(parent) * f.radix + since) - keys;
+template <typename Forbid>
+void forbid_behind(const Forest &f, int32_t part, int32_t time, int32_t wait, const Forbid &forbid) {
+    const auto forbid_all = [&](int32_t from, int32_t to) {
+        for (int32_t number = from; number < to; ++number) forbid(f.rows[number]);
     };
-    const auto mark = [&](int64_t from, int64_t to) {
-        for (int64_t number = from; number < to; ++number)
-            if (f.row.data()[number] >= 0) allowed[f.row.data()[number]] = false;
-    };
-    const int64_t *children = f.children.data();
-    const auto crossing_end = children_of(part, f.radix - 1);
-    for (auto crossing = children_of(part, 0); crossing < crossing_end; ++crossing) {
-        const double rank = f.rank.data()[children[crossing]];
-        const int64_t s = f.right.data()[children[crossing]];
-        if (!(rank < wait && f.time.data()[s] < time)) continue;
-        mark(f.preorder.data()[s], f.preorder.data()[s] + 1);
-        auto child = children_of(s, std::max(rank, f.time.data()[part]));
-        const auto end = children_of(s, f.radix - 1);
+    const int32_t own_time = f.tokens[part].time;
+    const Derivation *crossing = f.derivations + f.tokens[part].first_child,
+                     *crossing_end = f.derivations + f.tokens[part + 1].first_child;
+    for (; crossing < crossing_end; ++crossing) {
+        if (!(crossing->rank < wait && crossing->right_time < time)) continue;
+        forbid(crossing->right_row);
+        const TokenRecord &s = f.tokens[crossing->right];
+        const Derivation *end = f.derivations + f.tokens[crossing->right + 1].first_child;
+        const Derivation *child =
+            std::lower_bound(f.derivations + s.first_child, end, std::max(crossing->rank, own_time),
+                             [](const Derivation &d, int32_t since) { return d.time < since; });
         if (child == end) continue;
-        int64_t from = f.preorder.data()[children[child]];
-        for (; f.has_late_child.data()[s] && child < end; ++child) {
-            const int64_t late = children[child];
-            if (!(f.wait_right.data()[late] < rank)) continue;
-            mark(from, f.preorder.data()[late]);
-            from = f.subtree_end.data()[late];
+        int32_t from = child->preorder;
+        for (; s.has_late_child && child < end; ++child) {
+            if (!(child->wait_right < crossing->rank)) continue;
+            forbid_all(from, child->preorder);
+            from = child->subtree_end;
         }
-        mark(from, f.subtree_end.data()[s]);
+        forbid_all(from, s.subtree_end);
     }
 }
 
+// Calls `forbid` with the row of each token that may not follow `left` in one word, -1 for one without a row.
+template <typename Forbid> void forbid_pairs(const Forest &f, int64_t left, const Forbid &forbid) {
+    require(left >= 0 && static_cast<size_t>(left) < f.size, "there is no such left token");
+    int32_t parent = static_cast<int32_t>(left);
+    forbid_behind(f, parent, NEVER, NEVER, forbid);
+    for (int32_t part; (part = f.tokens[parent].right) >= 0; parent = part)
+        forbid_behind(f, part, f.tokens[parent].time, f.tokens[parent].wait_left, forbid);
+}
+
 auto pair_mask(int64_t left, nb::tuple fields, size_t rows) {
-    const auto integers = [&](size_t field) { return nb::cast<In<int64_t>>(fields[field]); };
-    const auto numbers = [&](size_t field) { return nb::cast<In<double>>(fields[field]); };
-    const Forest f{integers(0), numbers(1), numbers(2), numbers(3), numbers(4), integers(5), numbers(6),
-                   nb::cast<double>(fields[7]), nb::cast<In<bool>>(fields[8]), integers(9), integers(10), integers(11)};
-    require(left >= 0 && static_cast<size_t>(left) < f.right.size(), "there is no such left token");
     std::unique_ptr<bool[]> allowed(new bool[rows]);
     std::fill(allowed.get(), allowed.get() + rows, true);
-    const double forever = std::numeric_limits<double>::infinity();
-    forbid(f, left, forever, forever, allowed.get());
-    for (int64_t parent = left, part; (part = f.right.data()[parent]) >= 0; parent = part)
-        forbid(f, part, f.time.data()[parent], f.wait_left.data()[parent], allowed.get());
+    forbid_pairs(Forest(fields), left, [&](int32_t row) {
+        if (row >= 0) allowed[row] = false;
+    });
     return fresh(std::move(allowed), {rows});
+}
+
+// Whether each verdict is 1 or 2; false if one is none of the three.
+FAST_CLONES bool allow(const int8_t *RESTRICT verdicts, size_t count, uint8_t *RESTRICT mask) {
+    uint8_t most = 0;
+    for (size_t i = 0; i < count; ++i) most = std::max(most, static_cast<uint8_t>(verdicts[i]));
+    for (size_t i = 0; i < count; ++i) mask[i] = verdicts[i] != 0;
+    return most <= 2;
+}
+
+auto successor_mask(In<int8_t> verdicts, int64_t left, nb::tuple fields) {
+    const size_t count = verdicts.size();
+    const int8_t *judged = verdicts.data();
+    std::unique_ptr<bool[]> out(new bool[count]);
+    uint8_t *mask = reinterpret_cast<uint8_t *>(out.get());
+    require(allow(judged, count, mask), "a verdict is not 0, 1 or 2");
+    if (left >= 0)
+        forbid_pairs(Forest(fields), left, [&](int32_t row) {
+            if (row >= 0) mask[row] = judged[row] == 2;
+        });
+    return fresh(std::move(out), {count});
 }
 
 // -- byte pair encoding ---------------------------------------------------------------------------
@@ -469,6 +508,7 @@ NB_MODULE(_native, module) {
     module.def("two_greatest", &two_greatest, nb::arg("values"));
     module.def("choose_tokens", &choose_tokens, nb::arg("verdicts"), nb::arg("groups"), nb::arg("free"),
                nb::arg("reachable"));
+    module.def("successor_mask", &successor_mask, nb::arg("verdicts"), nb::arg("left"), nb::arg("forest"));
     module.def("pair_mask", &pair_mask, nb::arg("left"), nb::arg("forest"), nb::arg("rows"));
     module.def("merge_symbols", &merge_symbols, nb::arg("symbols"), nb::arg("keys"), nb::arg("ranks"),
                nb::arg("merged"));

@@ -17,6 +17,7 @@ from engine.tokenizers.byte_level import ByteLevelBPE
 from engine.tokenizers.pretokenize import Pretokenizer
 from engine.vocab import TokenKind, Vocab
 from engine_kernels import numpy_reference as reference
+from engine_kernels.numpy_reference import TOKEN_FIELDS
 from tests.engine.corpus import CODE, TORTURE
 from tests.engine.vocabularies import trained
 
@@ -63,17 +64,40 @@ def late_tokenizer(seed: int) -> ByteLevelBPE:
 
 
 def assert_same_pairs(native: ModuleType, tokenizer: ByteLevelBPE) -> None:
-    forest, rows = tokenizer._pairs._forest, tokenizer.vocab.rows
+    forest, rows = tokenizer._pairs.forest, tokenizer.vocab.rows
     for left in range(len(tokenizer.vocab)):
         expected = reference.pair_mask(left, forest, rows)
         np.testing.assert_array_equal(native.pair_mask(left, forest, rows), expected)
+
+
+def test_successor_masks(native: ModuleType) -> None:
+    tokenizer, random_ = late_tokenizer(3), np.random.default_rng(0)
+    forest, rows = tokenizer._pairs.forest, tokenizer.vocab.rows
+    for left in range(-1, len(tokenizer.vocab)):
+        free = reference.pair_mask(left, forest, rows) if left >= 0 else [True] * rows
+        for _ in range(5):
+            verdicts = random_.integers(0, 3, rows).astype(np.int8)
+            expected = [bool(v == 2 or (v == 1 and may)) for v, may in zip(verdicts, free, strict=True)]
+            for kernels in (native, reference):
+                found = kernels.successor_mask(verdicts, left, forest)
+                assert found.dtype == np.bool_ and found.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "left", "said"),
+    [([0, 3], 0, "not 0, 1 or 2"), ([0, -1], -1, "not 0, 1 or 2"), ([0, 1], 10**6, "no such left token")],
+)
+def test_bad_verdicts_are_refused(native: ModuleType, verdicts: list[int], left: int, said: str) -> None:
+    for kernels in (native, reference):
+        with pytest.raises(ValueError, match=said):
+            kernels.successor_mask(np.array(verdicts, dtype=np.int8), left, late_tokenizer(0)._pairs.forest)
 
 
 def test_pair_masks_of_late_tokens(native: ModuleType) -> None:
     late = 0
     for seed in range(150):
         tokenizer = late_tokenizer(seed)
-        late += int(tokenizer._pairs._forest.has_late_child.sum())
+        late += int(tokenizer._pairs.forest.tokens[:, TOKEN_FIELDS.index("has_late_child")].sum())
         assert_same_pairs(native, tokenizer)
     assert late > 50
 
@@ -84,7 +108,7 @@ def test_pair_masks_of_a_trained_vocabulary(native: ModuleType) -> None:
 
 @pytest.mark.parametrize("left", [-1, 10**6])
 def test_a_left_token_that_is_none_is_refused(native: ModuleType, left: int) -> None:
-    forest = late_tokenizer(0)._pairs._forest
+    forest = late_tokenizer(0)._pairs.forest
     for kernels in (native, reference):
         with pytest.raises(ValueError, match="no such left token"):
             kernels.pair_mask(left, forest, 3)
