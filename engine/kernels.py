@@ -21,9 +21,10 @@ def _native() -> ModuleType | None:
     if os.environ.get("MIDWORD_KERNELS") == "numpy":
         return None
     try:
-        return import_module("engine_kernels._native")
+        module = import_module("engine_kernels._native")
     except ImportError:
         return None
+    return module if hasattr(module, "successor_mask") else None  # an older build knows another Forest
 
 
 NATIVE = _native()
