@@ -20,16 +20,19 @@ OPTIONS = (
     else ["-O3", "-g0", "-std=c++17", "-fvisibility=hidden", "-ffp-contract=fast", *EXCEPTIONS]
 )
 
-setup(
-    ext_modules=[
-        Extension(
-            "engine_kernels._native",
-            sources=["kernels/native/kernels.cpp", "kernels/native/nanobind_library.cpp"],
-            include_dirs=[str(NANOBIND / part) for part in ("include", "src", "ext/robin_map/include")],
-            define_macros=[("NDEBUG", None), ("NB_COMPACT_ASSERTIONS", None)],
-            extra_compile_args=OPTIONS,
-            language="c++",
-            optional=True,
-        )
-    ]
-)
+
+def extension(name: str, source: str) -> Extension:
+    """One module of kernels, from kernels/native."""
+    return Extension(
+        f"engine_kernels.{name}",
+        sources=[f"kernels/native/{source}", "kernels/native/nanobind_library.cpp"],
+        include_dirs=[str(NANOBIND / part) for part in ("include", "src", "ext/robin_map/include")],
+        define_macros=[("NDEBUG", None), ("NB_COMPACT_ASSERTIONS", None)],
+        extra_compile_args=OPTIONS,
+        extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
+        language="c++",
+        optional=True,
+    )
+
+
+setup(ext_modules=[extension("_native", "kernels.cpp"), extension("_transformer", "transformer.cpp")])

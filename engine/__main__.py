@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from engine.model import DEFAULT_KV_BUDGET_MB, KV_TYPES, Model, load_model
+from engine.model import DEFAULT_KV_BUDGET_MB, GGUF_BACKENDS, KV_TYPES, Model, load_model
 from engine.models.progress import Report
 from engine.service import Service
 
@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         "--model", default=None, help="registry name, GGUF or folder (default: the default model)"
     )
     serve.add_argument("--kv", default="auto", choices=KV_TYPES, help="type of keys and values")
+    serve.add_argument("--backend", default="auto", choices=GGUF_BACKENDS, help="what evaluates a GGUF")
     serve.add_argument(
         "--context", type=int, default=SERVED_CONTEXT_TOKENS, help="tokens in the KV cache at most"
     )
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         model = load_model(
             options.model,
             kv=options.kv,
+            backend=options.backend,
             context_length=options.context,
             kv_budget_mb=options.kv_budget_mb,
             progress=report,

@@ -10,7 +10,7 @@ from engine.cache import Scorer
 from engine.drafts.drafter import Drafter
 from engine.errors import BackendError, ModelCorrupt
 from engine.fim import Template
-from engine.models.gguf import read_metadata
+from engine.models.gguf import Gguf, check
 from engine.models.hf_folder import check_folder, end_texts, find_folder, folder_metadata
 from engine.models.home import tables_dir
 from engine.models.progress import Report
@@ -23,9 +23,11 @@ DEFAULT_CONTEXT_TOKENS = 4096
 DEFAULT_KV_BUDGET_MB = 64
 """Memory for the keys and values of documents beside the one in the cache."""
 KV_TYPES = ("auto", "f32", "f16", "bf16", "q8_0", "q4_0", "kivi4", "kivi2")
-"""What keys and values may be kept as; "auto" is F32 on llama.cpp, the weights' own type on torch.
+"""What keys and values may be kept as; "auto" is the weights' own type on torch, else F32.
 
 The q types are llama.cpp's, bf16 and the kivi types torch's. docs/kv_economy.md has what they cost."""
+GGUF_BACKENDS = ("auto", "native", "llama.cpp")
+"""What evaluates a GGUF; "auto" is the native forward pass where it can (`backends.native.why_not`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,11 @@ def load_model(
     kv: str = "auto",
     context_length: int = DEFAULT_CONTEXT_TOKENS,
     kv_budget_mb: int = DEFAULT_KV_BUDGET_MB,
+    backend: str = "auto",
     progress: Report | None = None,
 ) -> Model:
-    """Opens a model of the registry or a GGUF file on llama.cpp, a Hugging Face folder on torch (None: the
-    default model).
+    """Opens a model of the registry or a GGUF file on one of GGUF_BACKENDS, a Hugging Face folder on torch
+    (None: the default model).
 
     Raises ModelError if it cannot be had or is not exact here, BackendError if the library refuses it.
     """
@@ -72,6 +75,7 @@ def load_model(
         kv=kv,
         context_length=context_length,
         kv_budget_mb=kv_budget_mb,
+        backend=backend,
     )
 
 
@@ -84,23 +88,40 @@ def open_gguf(
     kv: str = "auto",
     context_length: int = DEFAULT_CONTEXT_TOKENS,
     kv_budget_mb: int = DEFAULT_KV_BUDGET_MB,
+    backend: str = "auto",
 ) -> Model:
     """Opens one GGUF file. Raises as `load_model`."""
-    from engine.backends.llama_cpp import LlamaCppBackend
-
-    metadata = read_metadata(path)
+    gguf = check(path)
+    metadata = gguf.metadata
     template = template_from_metadata(metadata, family)
     ends = stop_tokens(metadata, family, stops)
     tokenizer = kept_tokenizer(with_control_tokens(metadata, template, ends), tables_dir())
-    backend = LlamaCppBackend(path, context_length=context_length, kv=kv, parking_bytes=kv_budget_mb * 2**20)
+    opened = _gguf_backend(path, gguf, backend, kv, context_length, kv_budget_mb * 2**20)
     return Model(
         name=name,
         tokenizer=tokenizer,
-        scorer=Scorer(backend, drafter=Drafter(tokenizer.vocab.token_bytes)),
+        scorer=Scorer(opened, drafter=Drafter(tokenizer.vocab.token_bytes)),
         template=template,
         stop_tokens=ends,
         separator=separator_token(metadata),
     )
+
+
+def _gguf_backend(
+    path: Path, gguf: Gguf, backend: str, kv: str, context_length: int, parking_bytes: int
+) -> Backend:
+    from engine.backends import native
+
+    if backend not in GGUF_BACKENDS:
+        raise BackendError(f"unknown backend {backend!r}; known are {', '.join(GGUF_BACKENDS)}")
+    reason = native.why_not(gguf) if kv in ("auto", "f32") else f"keys and values of type {kv} are asked for"
+    if backend == "native" and reason:
+        raise BackendError(f"the native backend cannot evaluate {path.name}: {reason}; leave it to llama.cpp")
+    if backend == "llama.cpp" or reason:
+        from engine.backends.llama_cpp import LlamaCppBackend
+
+        return LlamaCppBackend(path, context_length=context_length, kv=kv, parking_bytes=parking_bytes)
+    return native.NativeBackend(path, gguf, context_length=context_length, parking_bytes=parking_bytes)
 
 
 def open_folder(

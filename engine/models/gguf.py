@@ -29,6 +29,8 @@ class Gguf:
     version: int
     metadata: dict[str, Any]
     tensors: tuple[TensorInfo, ...]
+    weights_start: int
+    """Where in the file the weights begin, from which tensors are counted."""
     expected_bytes: int
     """The file is at least this long if it is complete."""
 
@@ -60,7 +62,7 @@ def check(path: Path) -> Gguf:
     with _open(path) as reader:
         metadata = reader.metadata()
         tensors = tuple(reader.tensor() for _ in range(reader.tensor_count))
-        expected = reader.position
+        start = expected = reader.position
         if tensors:
             alignment = metadata.get("general.alignment", 32)
             if not isinstance(alignment, int) or alignment <= 0:
@@ -71,7 +73,7 @@ def check(path: Path) -> Gguf:
             raise ModelCorrupt(
                 f"{path} is truncated: {reader.size:,} bytes found, {expected:,} expected; fetch it again"
             )
-        return Gguf(reader.version, metadata, tensors, expected)
+        return Gguf(reader.version, metadata, tensors, start, expected)
 
 
 @contextmanager

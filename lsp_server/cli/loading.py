@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 
 from engine.completer import Completer
-from engine.model import DEFAULT_CONTEXT_TOKENS, KV_TYPES, load_model
+from engine.model import DEFAULT_CONTEXT_TOKENS, GGUF_BACKENDS, KV_TYPES, load_model
 from engine.models.progress import bar
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
-    """--model (a list if `several` may be given), --kv, --context."""
+    """--model (a list if `several` may be given), --kv, --backend, --context."""
     parser.add_argument(
         "--model",
         metavar="NAME|PATH",
@@ -20,6 +20,12 @@ def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False)
     )
     parser.add_argument("--kv", default="auto", choices=KV_TYPES, help="type of keys and values")
     parser.add_argument(
+        "--backend",
+        default="auto",
+        choices=GGUF_BACKENDS,
+        help="what evaluates a GGUF (default: %(default)s)",
+    )
+    parser.add_argument(
         "--context", type=int, default=DEFAULT_CONTEXT_TOKENS, metavar="TOKENS", help="context length"
     )
 
@@ -28,4 +34,8 @@ def load_for_command(options: argparse.Namespace, model: str | None = None) -> C
     """`model`, or the one the options name, pulled with a progress bar if need be. Raises MidwordError."""
     with bar() as report:
         name = model or options.model
-        return Completer(load_model(name, kv=options.kv, context_length=options.context, progress=report))
+        return Completer(
+            load_model(
+                name, kv=options.kv, backend=options.backend, context_length=options.context, progress=report
+            )
+        )

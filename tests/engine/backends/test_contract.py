@@ -1,7 +1,8 @@
 """What every backend owes (`backends.base.Backend`): the same tests on each of them.
 
-The llama.cpp and torch backends run a tiny llama with random F32 weights, so that nothing is downloaded; the
-default model's own numbers are in `test_default_model.py`. Torch is not part of the development install:
+The backends run a tiny llama with random weights (F32, Q8_0 for the native one), so that nothing is
+downloaded; the default model's own numbers are in `test_default_model.py`. Torch is not part of the
+development install:
 without it its tests are skipped, `make test-torch` runs them. One-by-one scoring, on a backend of its own
 that has nothing resident, is the reference.
 """
@@ -17,12 +18,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.backends import native
 from engine.backends.base import Backend, StopSignal
 from engine.backends.fake import FakeBackend, random_table
 from engine.backends.llama_cpp import LlamaCppBackend
 from engine.cache import Scorer
 from engine.covers import DROPPED_BOUND, CoverSpace
 from engine.errors import BackendError, Cancelled
+from engine.models.gguf import check
 from engine.tree import ROOT, TokenPath, TokenTree, tree_of
 from engine.vocab import FloatArray
 from tests.engine.backends.tiny_llama import CONTEXT, write_tiny_folder, write_tiny_llama
@@ -34,7 +37,7 @@ TOLERANCE = 1e-5
 """Largest total variation allowed between two ways to score the same path, F32 weights and F32 KV."""
 
 Open = Callable[[], Backend]
-KINDS = ("fake", "llama.cpp", "torch")
+KINDS = ("fake", "llama.cpp", "native", "torch")
 CACHING = pytest.mark.parametrize("open_backend", KINDS[1:], indirect=True)
 """For what only a backend with a KV cache can show; the fake one evaluates every tree anew."""
 
@@ -43,6 +46,13 @@ CACHING = pytest.mark.parametrize("open_backend", KINDS[1:], indirect=True)
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "tiny.gguf"
     write_tiny_llama(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_llama_of_8_bits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "tiny-q8_0.gguf"
+    write_tiny_llama(path, eight_bits=True)
     return path
 
 
@@ -67,6 +77,12 @@ def open_backend(request: pytest.FixtureRequest) -> Iterator[Open]:
 
             folder = request.getfixturevalue("tiny_folder")
             backend = torch_folders.opened(folder, CONTEXT, parking_bytes=2**20)
+        elif request.param == "native":
+            path = request.getfixturevalue("tiny_llama_of_8_bits")
+            gguf = check(path)
+            if native.why_not(gguf) == native.NOT_BUILT:
+                pytest.skip("no compiler, or no AVX2")
+            backend = native.NativeBackend(path, gguf, context_length=CONTEXT, parking_bytes=2**20)
         else:
             path = request.getfixturevalue("tiny_llama")
             backend = LlamaCppBackend(path, context_length=CONTEXT, threads=1, parking_bytes=2**20)

@@ -21,10 +21,15 @@ from tests.engine.models_of_tables import SENTINELS, vocabulary
 CONTEXT = 512
 _WIDTH, _INNER, _LAYERS, _HEADS, _KV_HEADS = 64, 128, 2, 4, 2
 _U32, _F32, _STRING, _ARRAY, _I32, _BOOL = 4, 6, 8, 9, 5, 7
+_Q8_0 = 8
 
 
-def write_tiny_llama(path: Path, seed: int = 0) -> None:
-    """Writes the GGUF: starcoder-like vocabulary with four sentinels, F32 weights."""
+def write_tiny_llama(path: Path, seed: int = 0, *, eight_bits: bool = False) -> None:
+    """Writes the GGUF: starcoder-like vocabulary with four sentinels, F32 weights.
+
+    With `eight_bits` the matrices are Q8_0, and the heads half as many and twice as wide: whole blocks.
+    """
+    heads, kv_heads = (_HEADS // 2, _KV_HEADS // 2) if eight_bits else (_HEADS, _KV_HEADS)
     trained = vocabulary()
     tokens = trained.gguf_tokens
     kinds = [TokenKind.NORMAL] * (len(tokens) - len(SENTINELS)) + [TokenKind.CONTROL] * len(SENTINELS)
@@ -35,9 +40,9 @@ def write_tiny_llama(path: Path, seed: int = 0) -> None:
         "llama.embedding_length": (_U32, _WIDTH),
         "llama.block_count": (_U32, _LAYERS),
         "llama.feed_forward_length": (_U32, _INNER),
-        "llama.rope.dimension_count": (_U32, _WIDTH // _HEADS),
-        "llama.attention.head_count": (_U32, _HEADS),
-        "llama.attention.head_count_kv": (_U32, _KV_HEADS),
+        "llama.rope.dimension_count": (_U32, _WIDTH // heads),
+        "llama.attention.head_count": (_U32, heads),
+        "llama.attention.head_count_kv": (_U32, kv_heads),
         "llama.attention.layer_norm_rms_epsilon": (_F32, 1e-5),
         "tokenizer.ggml.model": (_STRING, "gpt2"),
         "tokenizer.ggml.pre": (_STRING, "starcoder"),
@@ -51,9 +56,20 @@ def write_tiny_llama(path: Path, seed: int = 0) -> None:
             for k, part in enumerate(("pre", "suf", "mid"))
         },
     }
-    tensors = {f"{name}.weight": (0, weights.shape[::-1], weights.tobytes())
-               for name, weights in tiny_weights(seed).items()}  # fmt: skip
+    tensors = dict[str, tuple[int, tuple[int, ...], bytes]]()
+    for name, weights in tiny_weights(seed).items():
+        is_small = eight_bits and weights.ndim == 2
+        raw = q8_0(weights) if is_small else weights.tobytes()
+        tensors[f"{name}.weight"] = (_Q8_0 if is_small else 0, weights.shape[::-1], raw)
     path.write_bytes(gguf_bytes(pairs, tensors))
+
+
+def q8_0(weights: Any) -> bytes:
+    """Q8_0 as GGUF has it: for 32 weights a float16 scale, then their multiples of it."""
+    blocks = weights.reshape(-1, 32)
+    scales = (np.abs(blocks).max(axis=1, keepdims=True) / 127).astype("<f2")
+    numbers = np.rint(blocks / np.maximum(scales.astype("<f4"), 1e-12)).astype(np.int8)
+    return np.concatenate([scales.view(np.uint8), numbers.view(np.uint8)], axis=1).tobytes()
 
 
 def tiny_weights(seed: int = 0) -> dict[str, Any]:

@@ -1,0 +1,87 @@
+"""The definition of `_transformer`: a Llama's forward pass over one path of tokens, in float64.
+
+RMS norm, rotated queries and keys (neighbouring numbers form a pair), attention in groups of heads, SiLU
+gates; weights are those of GGUF's Q8_0. Source: https://arxiv.org/abs/2302.13971, section 2.2, with grouped
+heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+BLOCK = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What the weights do not say themselves."""
+
+    layers: int
+    heads: int
+    kv_heads: int
+    epsilon: float
+    rope_base: float
+
+
+def dequantize(blocks: npt.NDArray[np.uint8], columns: int) -> Floats:
+    """(rows, columns) of the bytes of Q8_0: a float16 scale, then BLOCK signed bytes."""
+    parts = np.ascontiguousarray(blocks).reshape(-1, 2 + BLOCK)
+    scales = parts[:, :2].copy().view(np.float16).astype(np.float64)
+    return (scales * parts[:, 2:].copy().view(np.int8)).reshape(-1, columns)
+
+
+def logits(sizes: Sizes, weights: Mapping[str, Floats], tokens: Sequence[int]) -> Floats:
+    """(tokens, vocab): what follows each token of the path. `weights` by their names in GGUF, matrices as
+    (outputs, inputs)."""
+    x = weights["token_embd"][list(tokens)]
+    for layer in range(sizes.layers):
+        own = {name: weights[f"blk.{layer}.{name}"] for name in _LAYER}
+        h = _norm(x, own["attn_norm"], sizes.epsilon)
+        x = x + _attention(sizes, own, h) @ own["attn_output"].T
+        h = _norm(x, own["ffn_norm"], sizes.epsilon)
+        gate = h @ own["ffn_gate"].T
+        x = x + (gate / (1 + np.exp(-gate)) * (h @ own["ffn_up"].T)) @ own["ffn_down"].T
+    return _norm(x, weights["output_norm"], sizes.epsilon) @ weights.get("output", weights["token_embd"]).T
+
+
+_LAYER = (
+    "attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down",
+)  # fmt: skip
+
+
+def _norm(x: Floats, weights: Floats, epsilon: float) -> Floats:
+    normed: Floats = x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + epsilon) * weights
+    return normed
+
+
+def _attention(sizes: Sizes, own: Mapping[str, Floats], h: Floats) -> Floats:
+    count = len(h)
+
+    def by_head(name: str, heads: int) -> Floats:
+        return (h @ own[name].T).reshape(count, heads, -1).transpose(1, 0, 2)
+
+    queries = _rotated(by_head("attn_q", sizes.heads), sizes.rope_base)
+    keys = _rotated(by_head("attn_k", sizes.kv_heads), sizes.rope_base)
+    values = by_head("attn_v", sizes.kv_heads)
+    group = sizes.heads // sizes.kv_heads
+    scores = queries @ keys.repeat(group, axis=0).transpose(0, 2, 1) / np.sqrt(queries.shape[-1])
+    scores = np.where(np.tri(count, dtype=bool), scores, -np.inf)
+    shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    seen = shares / shares.sum(axis=-1, keepdims=True) @ values.repeat(group, axis=0)
+    joined: Floats = seen.transpose(1, 0, 2).reshape(count, -1)
+    return joined
+
+
+def _rotated(x: Floats, base: float) -> Floats:
+    """(heads, positions, dimension): each pair of numbers turned by its position's angle."""
+    dimension = x.shape[-1]
+    angles = np.arange(x.shape[1])[:, None] * base ** (-np.arange(0, dimension, 2) / dimension)
+    even, odd = x[..., ::2], x[..., 1::2]
+    pairs = [even * np.cos(angles) - odd * np.sin(angles), even * np.sin(angles) + odd * np.cos(angles)]
+    turned: Floats = np.stack(pairs, axis=-1).reshape(x.shape)
+    return turned
