@@ -28,6 +28,7 @@ def extension(name: str, source: str) -> Extension:
         sources=[f"kernels/native/{source}", "kernels/native/nanobind_library.cpp"],
         include_dirs=[str(NANOBIND / part) for part in ("include", "src", "ext/robin_map/include")],
         define_macros=[("NDEBUG", None), ("NB_COMPACT_ASSERTIONS", None)],
+        depends=["kernels/native/team.h"],
         extra_compile_args=OPTIONS,
         extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
         language="c++",
