@@ -7,13 +7,13 @@
 First part: each kernel against its NumPy definition, for random vocabularies of three sizes.
 
 Second part: complete completions at cursors inside identifiers (those of `bench.cursors`), with a resident
-prompt and an empty row cache, without drafts. llama.cpp's decodes are timed from outside; everything else
+prompt and an empty row cache, without drafts. The model's evaluations are timed from outside; everything else
 that decoding does is the byte layer: canonical masks, weights, sums, covers, decisions, bookkeeping of the
 cache. Its share is given per model evaluation, native and in NumPy, for the first completions of a process,
 whose contexts are all new to it, and for those after them.
 
 All times are CPU time of the thread that asks: what passes on a machine that does nothing else, as
-llama.cpp's threads work in step with it. The last line of output is JSON.
+the model's threads work in step with it. The last line of output is JSON.
 """
 
 from __future__ import annotations
@@ -170,23 +170,30 @@ def compare(vocab: int) -> list[dict[str, Any]]:
     return found
 
 
-class TimedLibrary:
-    """llama.cpp, with its decodes counted and timed."""
+class Timed:
+    """A model or the library that has it, with the calls that evaluate counted and timed."""
 
-    def __init__(self, library: Any) -> None:
-        self._library = library
+    def __init__(self, inner: Any, method: str) -> None:
+        self._inner, self._method = inner, method
         self.seconds, self.decodes = 0.0, 0
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._library, name)
+        return self._evaluate if name == self._method else getattr(self._inner, name)
 
-    def llama_decode(self, *arguments: Any) -> Any:
-        """As llama.cpp's."""
+    def _evaluate(self, *arguments: Any) -> Any:
         began = time.thread_time()
-        status = self._library.llama_decode(*arguments)
+        found = getattr(self._inner, self._method)(*arguments)
         self.seconds += time.thread_time() - began
         self.decodes += 1
-        return status
+        return found
+
+
+def timed(backend: Any) -> Timed:
+    """Puts a `Timed` between a backend and its model."""
+    place, method = ("_lib", "llama_decode") if hasattr(backend, "_lib") else ("_model", "evaluate")
+    found = Timed(getattr(backend, place), method)
+    setattr(backend, place, found)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +205,7 @@ class Cost:
     other_ms: float
 
 
-def complete(model: Model, library: TimedLibrary, prefix: bytes, max_tokens: int) -> Cost:
+def complete(model: Model, library: Timed, prefix: bytes, max_tokens: int) -> Cost:
     """Costs of one completion from a resident prompt and an empty row cache."""
     request = Request(prefix[-SHOWN_BYTES:], max_tokens=max_tokens)
     Completer(model).warm(request, StopSignal())
@@ -212,10 +219,10 @@ def complete(model: Model, library: TimedLibrary, prefix: bytes, max_tokens: int
 
 
 def middles(model_name: str | None, count: int, seed: int, max_tokens: int) -> dict[str, Any]:
-    """Milliseconds outside llama.cpp of completions inside lines, where the suffix is scored."""
+    """Milliseconds outside the model of completions inside lines, where the suffix is scored."""
     model = load_model(model_name)
-    backend: Any = model.backend
-    library = backend._lib = TimedLibrary(backend._lib)
+    backend = model.backend
+    library = timed(backend)
     costs, rows = list[Cost](), 0
     for cursor in inside_lines(draw_cursors(PACKAGES, count, seed)):
         request = Request(cursor.prefix[-SHOWN_BYTES:], cursor.suffix, max_tokens=max_tokens)
@@ -234,10 +241,9 @@ def middles(model_name: str | None, count: int, seed: int, max_tokens: int) -> d
 
 
 def shares(model_name: str | None, count: int, seed: int, max_tokens: int) -> dict[str, Any]:
-    """Milliseconds a model evaluation, of llama.cpp and of the byte layer."""
+    """Milliseconds a model evaluation, of the model and of the byte layer."""
     model = load_model(model_name)
-    backend: Any = model.backend
-    library = backend._lib = TimedLibrary(backend._lib)
+    library = timed(model.backend)
     cursors = draw_cursors(PACKAGES, count, seed)
     costs = [complete(model, library, cursor.prefix, max_tokens) for cursor in cursors]
     parts = {"first": costs[:FIRST_COMPLETIONS], "later": costs[FIRST_COMPLETIONS:]}
@@ -278,7 +284,7 @@ def print_ratios(console: Console, found: dict[int, list[dict[str, Any]]]) -> No
 def print_shares(console: Console, found: Sequence[dict[str, Any]]) -> None:
     """One line for the first completions and one for the later ones."""
     table = Table(title=f"milliseconds a model evaluation, {found[0]['model']}")
-    for heading in ("kernels", "completions", "evaluations", "llama.cpp", "byte layer", "share"):
+    for heading in ("kernels", "completions", "evaluations", "model", "byte layer", "share"):
         table.add_column(heading, justify="right")
     for result in found:
         for name in ("first", "later"):

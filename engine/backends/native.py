@@ -40,9 +40,17 @@ _NORMS = ("attn_norm", "ffn_norm", "output_norm")
 _MATRICES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 
 
+def is_built() -> bool:
+    """Whether the kernels were compiled and this processor can run them."""
+    try:
+        return bool(import_module("engine_kernels._transformer").is_supported())
+    except ImportError:
+        return False
+
+
 def why_not(gguf: Gguf) -> str | None:
     """Why this file, or this machine, needs llama.cpp; None if it does not."""
-    if not _is_built():
+    if not is_built():
         return NOT_BUILT
     metadata = gguf.metadata
     if (architecture := metadata.get("general.architecture")) != "llama":
@@ -155,13 +163,6 @@ class _Operations:
 
     def restore(self, number: int, state: State) -> bool:
         return bool(self._model.restore(number, state.view(np.float32)))
-
-
-def _is_built() -> bool:
-    try:
-        return bool(import_module("engine_kernels._transformer").is_supported())
-    except ImportError:
-        return False
 
 
 def _whole(metadata: dict[str, Any], key: str) -> int:
