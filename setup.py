@@ -28,7 +28,9 @@ def extension(name: str, source: str) -> Extension:
         sources=[f"kernels/native/{source}", "kernels/native/nanobind_library.cpp"],
         include_dirs=[str(NANOBIND / part) for part in ("include", "src", "ext/robin_map/include")],
         define_macros=[("NDEBUG", None), ("NB_COMPACT_ASSERTIONS", None)],
-        depends=["kernels/native/team.h"],
+        depends=[
+            f"kernels/native/{header}.h" for header in ("attention", "avx2", "cells", "products", "team")
+        ],
         extra_compile_args=OPTIONS,
         extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
         language="c++",

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         "--model", default=None, help="registry name, GGUF or folder (default: the default model)"
     )
     serve.add_argument("--kv", default="auto", choices=KV_TYPES, help="type of keys and values")
-    serve.add_argument("--backend", default="llama.cpp", choices=GGUF_BACKENDS, help="what evaluates a GGUF")
+    serve.add_argument("--backend", default="auto", choices=GGUF_BACKENDS, help="what evaluates a GGUF")
     serve.add_argument(
         "--context", type=int, default=SERVED_CONTEXT_TOKENS, help="tokens in the KV cache at most"
     )

@@ -53,7 +53,7 @@ def load_model(
     kv: str = "auto",
     context_length: int = DEFAULT_CONTEXT_TOKENS,
     kv_budget_mb: int = DEFAULT_KV_BUDGET_MB,
-    backend: str = "llama.cpp",
+    backend: str = "auto",
     progress: Report | None = None,
 ) -> Model:
     """Opens a model of the registry or a GGUF file on one of GGUF_BACKENDS, a Hugging Face folder on torch
@@ -88,7 +88,7 @@ def open_gguf(
     kv: str = "auto",
     context_length: int = DEFAULT_CONTEXT_TOKENS,
     kv_budget_mb: int = DEFAULT_KV_BUDGET_MB,
-    backend: str = "llama.cpp",
+    backend: str = "auto",
 ) -> Model:
     """Opens one GGUF file. Raises as `load_model`."""
     gguf = check(path)

@@ -37,6 +37,7 @@ BLOCK = 32
 NOT_BUILT = "the kernels were not compiled, or the processor has no AVX2"
 
 _NORMS = ("attn_norm", "ffn_norm", "output_norm")
+_EMBEDDINGS = ("token_embd", "output")
 _MATRICES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 
 
@@ -59,12 +60,14 @@ def why_not(gguf: Gguf) -> str | None:
     if others:
         return f"there are weights of type {', '.join(sorted(others))}"
     sizes = _sizes(metadata)
+    if not all(sizes.values()):
+        return "the sizes are not one number each"
     if any(size % BLOCK for size in (sizes["width"], sizes["hidden"], sizes["dimension"])):
         return "the sizes are not multiples of 32"
     if _whole(metadata, "llama.rope.dimension_count") != sizes["dimension"]:
         return "only a part of a head is rotated"
-    known = {name for name, _, _ in map(_place, gguf.tensors)}
-    if others := known - {*_NORMS, *_MATRICES, "token_embd", "output"}:
+    expected = {(name, True) for name in _NORMS} | {(name, False) for name in (*_MATRICES, *_EMBEDDINGS)}
+    if others := {t.name for t in gguf.tensors if (_place(t)[0], len(t.shape) == 1) not in expected}:
         return f"there are tensors {', '.join(sorted(others))}"
     if metadata.get("llama.rope.scaling.type", "none") != "none" or "llama.expert_count" in metadata:
         return "positions are scaled, or there are experts"

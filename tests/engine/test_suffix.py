@@ -148,20 +148,17 @@ def test_what_may_follow_is_asked_once_for_each_end_of_the_tokens(
 
 def test_what_may_follow_depends_on_the_end_of_the_tokens_alone(model: ToyModel) -> None:
     tokenizer, random = model.toy.tokenizer, np.random.default_rng(11)
-    shorter = 0
     for _ in range(30):
         tokens: TokenPath = ()
         for _ in range(14):
             end = tokenizer.context_end(tokens)
             allowed = tokenizer.successors(tokens)
             assert (allowed == tokenizer.successors(end)).all(), tokens
-            shorter += len(end) < len(tokens)
             if not allowed.any():
                 break
             token = int(random.choice(tokenizer.vocab.order[allowed]))
             tokens = (*tokens, token)
             assert (tokenizer.successors(tokens) == tokenizer.successors((*end, token))).all(), tokens
-    print(f"{shorter} ends are shorter")
 
 
 def test_a_deadline_ends_the_search_with_what_is_known(model: ToyModel) -> None:

@@ -215,3 +215,11 @@ def test_more_tokens_than_cells_are_refused() -> None:
     path_rows(model, some_path(60))
     with pytest.raises(ValueError, match="no free cell"):
         path_rows(model, some_path(60), sequence=1)
+
+
+def test_names_that_are_unknown_are_refused() -> None:
+    model = MODELS["grouped heads"].opened()
+    with pytest.raises(ValueError, match="a norm of unknown name"):
+        model.set_norm(0, "attn_q", np.ones(96, np.float32))
+    with pytest.raises(ValueError, match="a matrix of unknown name"):
+        model.set_matrix(0, "attn_norm", np.zeros(34, np.uint8))

@@ -126,9 +126,11 @@ def test_several_lines_and_line_by_line(
 ) -> None:
     editor = open_editor(orders, cmd=default_model, maxLines=4, maxTokens=48)
     attached(editor)
-    editor.type("Go\rdef worst_customer(orders: list[Order]) -> str | None:")
-    before = orders.read_bytes() + b"\ndef worst_customer(orders: list[Order]) -> str | None:"
+    header = "def orders_by_customer(orders: list[Order]) -> dict[str, list[Order]]:"
+    editor.type(f"Go\r{header}")
+    before = orders.read_bytes() + f"\n{header}".encode()
     shown = editor.wait_for_ghost(lambda text: text.count("\n") >= 2)
+    assert len([line for line in shown.split("\n") if line.strip()]) > 1, "blank lines alone are not shown"
     _, first, second, *others = shown.split("\n")
 
     def screen_shows() -> bool:

@@ -49,10 +49,12 @@ def test_it_takes_what_it_can_and_says_why_not(path: Path, tmp_path: Path) -> No
         (with_metadata(gguf, llama__rope__dimension_count=16), "a part of a head"),
         (with_metadata(gguf, llama__rope__scaling__type="linear"), "positions are scaled"),
         (with_metadata(gguf, llama__embedding_length=72), "multiples of 32"),
+        (with_metadata(gguf, llama__feed_forward_length=[64, 128]), "one number each"),
     ):
         assert part in (why_not(other) or "")
-    extra = dataclasses.replace(gguf.tensors[0], name="blk.0.attn_q_norm.weight", type="F32", shape=(32,))
-    assert "attn_q_norm" in (why_not(dataclasses.replace(gguf, tensors=(*gguf.tensors, extra))) or "")
+    for name in ("blk.0.attn_q_norm.weight", "blk.0.attn_q.bias"):
+        extra = dataclasses.replace(gguf.tensors[0], name=name, type="F32", shape=(32,))
+        assert name in (why_not(dataclasses.replace(gguf, tensors=(*gguf.tensors, extra))) or "")
 
 
 def test_the_native_one_is_the_default_and_the_other_can_be_asked_for(path: Path, tmp_path: Path) -> None:
@@ -60,6 +62,9 @@ def test_the_native_one_is_the_default_and_the_other_can_be_asked_for(path: Path
         opened = open_gguf(path, name="tiny", context_length=CONTEXT, backend=asked).backend
         assert isinstance(opened, kind)
         opened.close()
+    opened = open_gguf(path, name="tiny", context_length=CONTEXT).backend
+    assert isinstance(opened, NativeBackend)
+    opened.close()
     opened = open_gguf(path, name="tiny", context_length=CONTEXT, kv="f16").backend
     assert isinstance(opened, LlamaCppBackend)
     opened.close()

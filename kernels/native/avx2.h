@@ -1,0 +1,56 @@
+// Eight numbers at a time: what the parts of the forward pass share.
+
+#pragma once
+
+#include <immintrin.h>
+
+#include <cmath>
+#include <cstddef>
+#include <memory>
+#include <new>
+
+#define AVX2 __attribute__((target("avx2,fma,f16c")))
+#define AVX2_INLINE inline __attribute__((always_inline, target("avx2,fma,f16c")))
+
+namespace {
+
+constexpr int LANES = 8;  // numbers in a register
+constexpr int BLOCK = 32; // columns with one scale
+
+template <typename T> struct Aligned {
+    struct Free {
+        void operator()(T *numbers) const { ::operator delete[](numbers, std::align_val_t(64)); }
+    };
+    std::unique_ptr<T[], Free> numbers;
+
+    explicit Aligned(size_t count = 0)
+        : numbers(static_cast<T *>(::operator new[](count * sizeof(T) + 64, std::align_val_t(64)))) {}
+    T *data() const { return numbers.get(); }
+};
+
+AVX2_INLINE float sum_of(__m256 v) {
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+}
+
+AVX2_INLINE float greatest_of(__m256 v) {
+    __m128 half = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
+}
+
+// e^x to a relative 2e-7: 2^n times a polynomial of what is left, which lies within ± ln 2 / 2.
+AVX2_INLINE __m256 exp_of(__m256 x) {
+    x = _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(-87.0f)), _mm256_set1_ps(88.0f));
+    const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT);
+    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693145752f), x);
+    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(1.42860677e-6f), r);
+    __m256 sum = _mm256_set1_ps(1.0f / 720);
+    for (float factor : {1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
+        sum = _mm256_fmadd_ps(sum, r, _mm256_set1_ps(factor));
+    const __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+    return _mm256_mul_ps(sum, _mm256_castsi256_ps(power));
+}
+
+} // namespace

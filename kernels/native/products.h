@@ -1,0 +1,194 @@
+// Products of 8-bit weights with inputs of 16 bits.
+
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "avx2.h"
+
+namespace {
+
+constexpr int ROWS = 2 * LANES;      // of a group, which are computed together
+constexpr int FILE_BLOCK = 34;       // bytes: a scale of 16 bits, then BLOCK weights
+constexpr int GROUP_BLOCK = ROWS * FILE_BLOCK;
+constexpr int TILE = 3;              // tokens computed together: their sums just fit the registers
+constexpr int NEAR_BYTES = 14 << 10; // of inputs, to be kept in the nearest cache beside a group of rows
+constexpr float LARGEST = 32767;     // of a 16-bit integer
+
+// -- inputs -----------------------------------------------------------------------------------------------------------
+
+// Rows of numbers as 16-bit integers, with one scale for BLOCK of them.
+struct Quantized {
+    int columns, blocks;
+    Aligned<int16_t> integers;
+    Aligned<float> scales;
+
+    Quantized(int tokens, int columns)
+        : columns(columns), blocks(columns / BLOCK), integers(size_t(tokens) * columns), scales(size_t(tokens) * blocks) {}
+    int16_t *row(int token) const { return integers.data() + size_t(token) * columns; }
+    float *scales_of(int token) const { return scales.data() + size_t(token) * blocks; }
+};
+
+AVX2_INLINE void quantize_block(__m256 a, __m256 b, __m256 c, __m256 d, int16_t *integers, float *scale) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    const __m256 most = _mm256_max_ps(_mm256_max_ps(_mm256_andnot_ps(sign, a), _mm256_andnot_ps(sign, b)),
+                                      _mm256_max_ps(_mm256_andnot_ps(sign, c), _mm256_andnot_ps(sign, d)));
+    const float greatest = greatest_of(most);
+    *scale = greatest / LARGEST;
+    const __m256 factor = _mm256_set1_ps(greatest > 0 ? LARGEST / greatest : 0);
+    // Packing works in halves of the register: the two middle quarters change places.
+    const __m256i ab = _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(a, factor)),
+                                          _mm256_cvtps_epi32(_mm256_mul_ps(b, factor)));
+    const __m256i cd = _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(c, factor)),
+                                          _mm256_cvtps_epi32(_mm256_mul_ps(d, factor)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(integers), _mm256_permute4x64_epi64(ab, 0xd8));
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(integers + 16), _mm256_permute4x64_epi64(cd, 0xd8));
+}
+
+AVX2 void quantize(const float *numbers, int count, int16_t *integers, float *scales) {
+    for (int at = 0; at < count; at += BLOCK)
+        quantize_block(_mm256_loadu_ps(numbers + at), _mm256_loadu_ps(numbers + at + 8),
+                       _mm256_loadu_ps(numbers + at + 16), _mm256_loadu_ps(numbers + at + 24), integers + at,
+                       scales + at / BLOCK);
+}
+
+// numbers / their root mean square · weights, quantized.
+AVX2 void normalize(const float *numbers, const float *weights, int count, float epsilon, int16_t *integers,
+                    float *scales) {
+    __m256 squares = _mm256_setzero_ps();
+    for (int at = 0; at < count; at += LANES) {
+        const __m256 x = _mm256_loadu_ps(numbers + at);
+        squares = _mm256_fmadd_ps(x, x, squares);
+    }
+    const __m256 factor = _mm256_set1_ps(1 / std::sqrt(sum_of(squares) / count + epsilon));
+    for (int at = 0; at < count; at += BLOCK) {
+        __m256 part[4];
+        for (int i = 0; i < 4; ++i)
+            part[i] = _mm256_mul_ps(_mm256_mul_ps(_mm256_loadu_ps(numbers + at + 8 * i), factor),
+                                    _mm256_loadu_ps(weights + at + 8 * i));
+        quantize_block(part[0], part[1], part[2], part[3], integers + at, scales + at / BLOCK);
+    }
+}
+
+// silu(gate) · up of BLOCK numbers, quantized.
+AVX2 void gate_block(const float *gate, const float *up, int16_t *integers, float *scale) {
+    __m256 part[4];
+    for (int i = 0; i < 4; ++i) {
+        const __m256 x = _mm256_loadu_ps(gate + 8 * i);
+        const __m256 e = exp_of(_mm256_sub_ps(_mm256_setzero_ps(), x));
+        const __m256 silu = _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1), e));
+        part[i] = _mm256_mul_ps(silu, _mm256_loadu_ps(up + 8 * i));
+    }
+    quantize_block(part[0], part[1], part[2], part[3], integers, scale);
+}
+
+// -- weights ---------------------------------------------------------------------------------------------------------
+
+// Rows of weights in groups of ROWS. A group's block is ROWS scales of 16 bits, then two columns of each row at a
+// time, so that one register holds the same two columns of LANES rows.
+struct Matrix {
+    int rows, blocks;
+    Aligned<uint8_t> bytes;
+
+    Matrix(int rows, int columns)
+        : rows(rows), blocks(columns / BLOCK), bytes(size_t(rows) / ROWS * (columns / BLOCK) * GROUP_BLOCK) {}
+
+    int groups() const { return rows / ROWS; }
+    uint8_t *group(int number) const { return bytes.data() + size_t(number) * blocks * GROUP_BLOCK; }
+
+    // Takes ROWS rows as they stand in the file.
+    void fill(int number, const uint8_t *file) {
+        uint8_t *to = group(number);
+        const size_t row_bytes = size_t(blocks) * FILE_BLOCK;
+        for (int block = 0; block < blocks; ++block, to += GROUP_BLOCK)
+            for (int row = 0; row < ROWS; ++row) {
+                const uint8_t *from = file + row * row_bytes + size_t(block) * FILE_BLOCK;
+                std::memcpy(to + 2 * row, from, 2);
+                for (int column = 0; column < BLOCK; column += 2)
+                    std::memcpy(to + ROWS * (2 + column) + 2 * row, from + 2 + column, 2);
+            }
+    }
+
+    AVX2 void row(int number, float *numbers) const {
+        const uint8_t *from = group(number / ROWS);
+        const int row = number % ROWS;
+        for (int block = 0; block < blocks; ++block, from += GROUP_BLOCK) {
+            uint16_t half;
+            std::memcpy(&half, from + 2 * row, 2);
+            const float scale = _cvtsh_ss(half);
+            for (int column = 0; column < BLOCK; ++column)
+                *numbers++ = scale * static_cast<int8_t>(from[ROWS * (2 + (column & ~1)) + 2 * row + (column & 1)]);
+        }
+    }
+};
+
+AVX2_INLINE __m256i widened(const uint8_t *bytes) {
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i *>(bytes)));
+}
+
+AVX2_INLINE __m256 halves(const uint8_t *bytes) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i *>(bytes)));
+}
+
+// The products of one group of rows with COUNT tokens, from `first` on: ROWS numbers for each, `stride` apart.
+template <int COUNT, bool ADDS>
+AVX2 void multiply_tile(const uint8_t *group, const Quantized &input, int first, float *output, size_t stride) {
+    __m256 low[COUNT], high[COUNT];
+    const int16_t *integers[COUNT];
+    const float *scales[COUNT];
+    for (int t = 0; t < COUNT; ++t) {
+        low[t] = high[t] = _mm256_setzero_ps();
+        integers[t] = input.row(first + t);
+        scales[t] = input.scales_of(first + t);
+    }
+    for (int block = 0; block < input.blocks; ++block, group += GROUP_BLOCK) {
+        __m256i a[COUNT], b[COUNT];
+        for (int t = 0; t < COUNT; ++t) a[t] = b[t] = _mm256_setzero_si256();
+#pragma GCC unroll 1 // more of it at once makes the compiler spill the sums
+        for (int column = 0; column < BLOCK; column += 2) {
+            const uint8_t *weights = group + ROWS * (2 + column);
+            const __m256i first_rows = widened(weights), last_rows = widened(weights + 2 * LANES);
+            for (int t = 0; t < COUNT; ++t) {
+                int32_t two;
+                std::memcpy(&two, integers[t] + column, 4);
+                const __m256i number = _mm256_set1_epi32(two);
+                a[t] = _mm256_add_epi32(a[t], _mm256_madd_epi16(first_rows, number));
+                b[t] = _mm256_add_epi32(b[t], _mm256_madd_epi16(last_rows, number));
+            }
+        }
+        const __m256 first_scales = halves(group), last_scales = halves(group + 2 * LANES);
+        for (int t = 0; t < COUNT; ++t) {
+            const __m256 scale = _mm256_set1_ps(scales[t][block]);
+            low[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(a[t]), _mm256_mul_ps(first_scales, scale), low[t]);
+            high[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(b[t]), _mm256_mul_ps(last_scales, scale), high[t]);
+            integers[t] += BLOCK;
+        }
+    }
+    for (int t = 0; t < COUNT; ++t) {
+        float *to = output + (first + t) * stride;
+        _mm256_storeu_ps(to, ADDS ? _mm256_add_ps(_mm256_loadu_ps(to), low[t]) : low[t]);
+        _mm256_storeu_ps(to + LANES, ADDS ? _mm256_add_ps(_mm256_loadu_ps(to + LANES), high[t]) : high[t]);
+    }
+}
+
+// The products of `groups` groups, from `first_group` on, with all tokens: a row of `output` for each token, `stride`
+// apart. ADDS: they are added to what it holds. Tokens are taken a few at a time: so they stay in the nearest cache.
+template <bool ADDS>
+void multiply(const Matrix &matrix, int first_group, int groups, const Quantized &input, int tokens, float *output,
+              size_t stride) {
+    const int run = std::max(1, NEAR_BYTES / (2 * input.columns) / TILE) * TILE;
+    for (int begin = 0; begin < tokens; begin += run)
+        for (int number = 0; number < groups; ++number) {
+            const uint8_t *group = matrix.group(first_group + number);
+            float *to = output + number * ROWS;
+            const int end = std::min(tokens, begin + run);
+            int token = begin;
+            for (; token + TILE <= end; token += TILE) multiply_tile<TILE, ADDS>(group, input, token, to, stride);
+            if (end - token == 2) multiply_tile<2, ADDS>(group, input, token, to, stride);
+            if (end - token == 1) multiply_tile<1, ADDS>(group, input, token, to, stride);
+        }
+}
+
+} // namespace
