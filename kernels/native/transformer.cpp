@@ -144,7 +144,7 @@ class Transformer {
                         In<int32_t> asked, In<uint8_t> flag) {
         const int count = int(tokens.size()), asked_count = int(asked.size());
         require(count > 0 && count <= largest_batch, "a batch that is empty or too large");
-        require(int(positions.size()) == count && int(starts.size()) == count + 1 && flag.size() > 0 &&
+        require(int(positions.size()) == count && int(starts.size()) == count + 1 && asked_count <= count && flag.size() > 0 &&
                     starts.data()[0] >= 0 && starts.data()[count] <= int(sequences.size()),
                 "arrays that do not fit together");
         require(count <= cells.free(), "no free cell");
