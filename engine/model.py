@@ -110,18 +110,25 @@ def open_gguf(
 def _gguf_backend(
     path: Path, gguf: Gguf, backend: str, kv: str, context_length: int, parking_bytes: int
 ) -> Backend:
-    from engine.backends import native
-
     if backend not in GGUF_BACKENDS:
         raise BackendError(f"unknown backend {backend!r}; known are {', '.join(GGUF_BACKENDS)}")
-    reason = native.why_not(gguf) if kv in ("auto", "f32") else f"keys and values of type {kv} are asked for"
+    reason = why_not_native(gguf, kv)
     if backend == "native" and reason:
         raise BackendError(f"the native backend cannot evaluate {path.name}: {reason}; leave it to llama.cpp")
     if backend == "llama.cpp" or reason:
         from engine.backends.llama_cpp import LlamaCppBackend
 
         return LlamaCppBackend(path, context_length=context_length, kv=kv, parking_bytes=parking_bytes)
-    return native.NativeBackend(path, gguf, context_length=context_length, parking_bytes=parking_bytes)
+    from engine.backends.native import NativeBackend
+
+    return NativeBackend(path, gguf, context_length=context_length, parking_bytes=parking_bytes)
+
+
+def why_not_native(gguf: Gguf, kv: str = "auto") -> str | None:
+    """Why llama.cpp evaluates this file unless told otherwise; None if the native forward pass does."""
+    from engine.backends import native
+
+    return native.why_not(gguf) if kv in ("auto", "f32") else f"keys and values of type {kv} are asked for"
 
 
 def open_folder(

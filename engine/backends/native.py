@@ -206,8 +206,16 @@ def _load(model: Any, path: Path, gguf: Gguf, layers: int) -> None:
             finally:
                 del numbers
             wanted.discard((name, layer))
+            _release(view, start, tensor.size_bytes)
     if wanted:
         raise ModelCorrupt(f"{path} has no {', '.join(sorted({name for name, _ in wanted}))}")
+
+
+def _release(view: mmap.mmap, start: int, size: int) -> None:
+    """Gives the whole pages of a part of a mapped file back; reading them again would be right but slow."""
+    first, end = -(-start // mmap.PAGESIZE), (start + size) // mmap.PAGESIZE
+    if end > first and hasattr(mmap, "MADV_DONTNEED"):
+        view.madvise(mmap.MADV_DONTNEED, first * mmap.PAGESIZE, (end - first) * mmap.PAGESIZE)
 
 
 def _place(tensor: TensorInfo) -> tuple[str, int, bool]:

@@ -27,6 +27,10 @@ class ModelFacts:
     """The weight type `midword models tune` picked here."""
     registered: bool
     size_bytes: int
+    backend: str | None
+    """What evaluates it: native, llama.cpp or torch; None if that shows only when it is here."""
+    why_not_native: str | None = None
+    """Why a GGUF is left to llama.cpp (`engine.backends.native`)."""
 
 
 @dataclass(frozen=True, slots=True)

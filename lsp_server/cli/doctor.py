@@ -18,7 +18,7 @@ from engine import __version__
 from engine.backends.base import StopSignal
 from engine.errors import BackendError, MidwordError
 from engine.kernels import NATIVE
-from engine.model import load_model
+from engine.model import load_model, why_not_native
 from engine.models import gguf, store
 from engine.models.hf_folder import check_folder, find_folder, folder_metadata
 from engine.models.home import tuned_weights
@@ -94,7 +94,9 @@ def _look_at_folder(folder: Path, weights: str | None) -> ModelFacts:
     check_folder(folder)
     tokenizer_from_metadata(folder_metadata(folder))
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return ModelFacts(folder.name, str(folder), weights or "as it suits the device", None, False, size)
+    return ModelFacts(
+        folder.name, str(folder), weights or "as it suits the device", None, False, size, "torch"
+    )
 
 
 def _look_at_model(name: str | None) -> ModelFacts:
@@ -104,13 +106,18 @@ def _look_at_model(name: str | None) -> ModelFacts:
     if name is None or not is_path(name):
         entry, weights = find(name)
         if not file_of(entry, weights).exists():
-            return ModelFacts(entry.name, "", weights, tuned_weights(entry.name), True, entry.size_bytes)
+            tuned, size = tuned_weights(entry.name), entry.size_bytes
+            return ModelFacts(entry.name, "", weights, tuned, True, size, backend=None)
     file = store.resolve(name)
-    gguf.check(file.path)
-    tokenizer_from_metadata(gguf.read_metadata(file.path))
-    tuned = tuned_weights(file.name) if file.entry else None
-    size = file.path.stat().st_size
-    return ModelFacts(file.name, str(file.path), file.weights, tuned, file.entry is not None, size)
+    checked = gguf.check(file.path)
+    tokenizer_from_metadata(checked.metadata)
+    reason = why_not_native(checked)
+    return ModelFacts(
+        name=file.name, path=str(file.path), weights=file.weights,
+        tuned=tuned_weights(file.name) if file.entry else None, registered=file.entry is not None,
+        size_bytes=file.path.stat().st_size, backend="llama.cpp" if reason else "native",
+        why_not_native=reason,
+    )  # fmt: skip
 
 
 def _measure(name: str | None) -> Speed:
@@ -179,6 +186,9 @@ def _rows(facts: Facts) -> list[tuple[str, str]]:
         rows.append(
             ("model", f"{model.name} {model.weights}{tuned}, {model.size_bytes / 1e6:,.0f} MB, {where}")
         )
+        if model.backend:
+            reason = f", not the native one: {model.why_not_native}" if model.why_not_native else ""
+            rows.append(("backend", f"{model.backend}{reason}"))
     if speed:
         rows += [
             ("prefill", f"{speed.prefill_tokens_per_s:,.0f} tokens/s"),

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from engine import kernels
+from engine.backends import native
 from engine.errors import BackendError, DownloadError
+from engine.model import open_gguf
+from engine.models import gguf
 from lsp_server.__main__ import main
 from lsp_server.cli import doctor, machine
 from lsp_server.cli.advice import Facts, ModelFacts, Speed, advise
 from lsp_server.cli.machine import Memory, Processor
-from tests.engine.backends.tiny_llama import write_tiny_folder
+from tests.engine.backends.tiny_llama import CONTEXT, write_tiny_folder, write_tiny_llama
 
 WELL = Facts(
     midword="1",
@@ -24,7 +27,7 @@ WELL = Facts(
     processor=Processor("CPU", processors=4, allowed=4, load=0.1, features=("AVX", "AVX2", "FMA")),
     memory=Memory(16_000_000_000, 8_000_000_000),
     build=("AVX", "AVX2", "FMA", "OPENMP"),
-    model=ModelFacts("toy", "/models/toy.gguf", "q8_0", "q8_0", True, 100_000_000),
+    model=ModelFacts("toy", "/models/toy.gguf", "q8_0", "q8_0", True, 100_000_000, "native"),
     speed=Speed(load_ms=500, prefill_tokens_per_s=400, decode_ms=10, batch8_ms=30),
     native_kernels=True,
 )
@@ -87,6 +90,7 @@ def test_json(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads(capsys.readouterr().out)
     assert report["problem"] is None and report["speed"] is None
     assert report["model"]["name"] == "smollm2-135m" and report["model"]["path"] == ""
+    assert report["model"]["backend"] is None, "that shows in the file, which is not here"
     assert report["native_kernels"] == (kernels.NATIVE is not None)
     assert report["packages"]["pygls"] and report["processor"]["processors"] >= 1
     assert "models pull" in report["advice"][0]
@@ -121,10 +125,33 @@ def test_a_folder_of_safetensors(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["doctor", "--quick", "--json", "--model", f"{tmp_path / 'mine'}:int8"]) == 0
     model = json.loads(capsys.readouterr().out)["model"]
     assert (model["name"], model["weights"], model["registered"]) == ("mine", "int8", False)
+    assert (model["backend"], model["why_not_native"]) == ("torch", None)
     assert model["size_bytes"] == (tmp_path / "mine/model.safetensors").stat().st_size
     (tmp_path / "mine/model.safetensors").rename(tmp_path / "mine/model.bin")
     assert main(["doctor", "--quick", "--model", str(tmp_path / "mine")]) == 2
     assert "a pickle that could run code" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("eight_bits", [True, False])
+def test_which_backend_evaluates_a_file_and_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], eight_bits: bool
+) -> None:
+    """What it says is what a model that is opened runs on."""
+    path = tmp_path / "tiny.gguf"
+    write_tiny_llama(path, eight_bits=eight_bits)
+    assert main(["doctor", "--quick", "--json", "--model", str(path)]) == 0
+    found = json.loads(capsys.readouterr().out)["model"]
+    assert found["why_not_native"] == native.why_not(gguf.check(path))
+    opened = open_gguf(path, name="tiny", context_length=CONTEXT).backend
+    assert (found["backend"] == "native") == isinstance(opened, native.NativeBackend)
+    assert (found["backend"] == "llama.cpp") == bool(found["why_not_native"])
+    opened.close()
+    assert main(["doctor", "--quick", "--model", str(path)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    expected = f"backend {found['backend']}"
+    assert expected in shown
+    if not eight_bits:
+        assert f"{expected}, not the native one: " in shown
 
 
 def test_a_file_that_is_no_model_is_the_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
