@@ -29,7 +29,8 @@ def extension(name: str, source: str) -> Extension:
         include_dirs=[str(NANOBIND / part) for part in ("include", "src", "ext/robin_map/include")],
         define_macros=[("NDEBUG", None), ("NB_COMPACT_ASSERTIONS", None)],
         depends=[
-            f"kernels/native/{header}.h" for header in ("attention", "avx2", "cells", "products", "team")
+            f"kernels/native/{header}.h"
+            for header in ("attention", "avx2", "cells", "plan", "products", "team")
         ],
         extra_compile_args=OPTIONS,
         extra_link_args=[] if sys.platform == "win32" else ["-pthread"],

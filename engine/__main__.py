@@ -14,7 +14,7 @@ from engine.models.progress import Report
 from engine.service import Service
 
 SERVED_CONTEXT_TOKENS = 2048
-"""Enough for what a completion is shown (`types.SHOWN_PREFIX_BYTES`). All of it takes memory at once."""
+"""Enough for what a completion is shown (`types.SHOWN_PREFIX_BYTES`). llama.cpp takes the memory at once."""
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         "--kv-budget-mb",
         type=int,
         default=DEFAULT_KV_BUDGET_MB,
-        help="memory for keys and values of other documents, least recently used first to go",
+        help="memory for keys and values of documents, least recently used first to go",
     )
     options = parser.parse_args(argv)
     # Whatever a library prints must not end up inside a frame.

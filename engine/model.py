@@ -21,7 +21,8 @@ from engine.tokenizers.kept import kept_tokenizer
 
 DEFAULT_CONTEXT_TOKENS = 4096
 DEFAULT_KV_BUDGET_MB = 64
-"""Memory for the keys and values of documents beside the one in the cache."""
+"""Memory for keys and values: on the native backend of all documents (or of one that needs more),
+on the others of those beside the one in the cache."""
 KV_TYPES = ("auto", "f32", "f16", "bf16", "q8_0", "q4_0", "kivi4", "kivi2")
 """What keys and values may be kept as; "auto" is the weights' own type on torch, else F32.
 
@@ -108,7 +109,7 @@ def open_gguf(
 
 
 def _gguf_backend(
-    path: Path, gguf: Gguf, backend: str, kv: str, context_length: int, parking_bytes: int
+    path: Path, gguf: Gguf, backend: str, kv: str, context_length: int, kv_bytes: int
 ) -> Backend:
     if backend not in GGUF_BACKENDS:
         raise BackendError(f"unknown backend {backend!r}; known are {', '.join(GGUF_BACKENDS)}")
@@ -118,10 +119,10 @@ def _gguf_backend(
     if backend == "llama.cpp" or reason:
         from engine.backends.llama_cpp import LlamaCppBackend
 
-        return LlamaCppBackend(path, context_length=context_length, kv=kv, parking_bytes=parking_bytes)
+        return LlamaCppBackend(path, context_length=context_length, kv=kv, parking_bytes=kv_bytes)
     from engine.backends.native import NativeBackend
 
-    return NativeBackend(path, gguf, context_length=context_length, parking_bytes=parking_bytes)
+    return NativeBackend(path, gguf, context_length=context_length, kv_bytes=kv_bytes)
 
 
 def why_not_native(gguf: Gguf, kv: str = "auto") -> str | None:

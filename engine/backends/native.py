@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 
 from engine.backends.base import StopSignal
-from engine.backends.kv_cache import KvCache
-from engine.backends.parking import State
-from engine.backends.planned import SEQUENCES, PlannedBackend
-from engine.backends.sequences import BatchToken
-from engine.errors import BackendError, ModelCorrupt
+from engine.backends.chunks import ChunkSize
+from engine.errors import BackendError, Cancelled, ModelCorrupt
 from engine.kernels import log_softmax
 from engine.models.gguf import Gguf
 from engine.models.gguf_reader import TensorInfo
+from engine.tree import TokenTree
 from engine.vocab import FloatArray
 
 PREFILL_CHUNK = 256
 """Most tokens in one evaluation."""
+TREE_CELLS = 64
+"""Room for a tree behind a context that fills its own."""
 MOST_THREADS = 8
 """More wait for memory and for each other."""
 BLOCK = 32
@@ -44,9 +44,11 @@ _MATRICES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", 
 def is_built() -> bool:
     """Whether the kernels were compiled and this processor can run them."""
     try:
-        return bool(import_module("engine_kernels._transformer").is_supported())
+        module = import_module("engine_kernels._transformer")
     except ImportError:
         return False
+    # An older build cannot plan.
+    return bool(module.is_supported()) and hasattr(module.Transformer, "begin")
 
 
 def why_not(gguf: Gguf) -> str | None:
@@ -74,8 +76,12 @@ def why_not(gguf: Gguf) -> str | None:
     return None
 
 
-class NativeBackend(PlannedBackend):
-    """One model file and its cache of keys and values (F32). Implements `backends.base.Backend`."""
+class NativeBackend:
+    """One model file and its cache of keys and values (F32). Implements `backends.base.Backend`.
+
+    Attention reads the cells of a token's own path, so texts stay in the cache side by side: it is a tree of
+    tokens, of which the least recently used ends make room (`kernels/native/cells.h`).
+    """
 
     def __init__(
         self,
@@ -84,56 +90,71 @@ class NativeBackend(PlannedBackend):
         *,
         context_length: int,
         threads: int | None = None,
-        parking_bytes: int = 0,
+        kv_bytes: int | None = None,
     ) -> None:
         """Loads the model (a tenth of a second). `why_not(gguf)` must be None.
 
-        `context_length` is the number of tokens in the cache, `parking_bytes` the memory for keys and
-        values of documents beside it. Raises ModelCorrupt for tensors that are missing or of the wrong size.
+        `context_length` bounds a path. Keys and values that stay in the cache take `kv_bytes` at most, or
+        what the path that is scored needs; None: as much as the longest path.
+        Raises ModelCorrupt for tensors that are missing or of the wrong size.
         """
         sizes = _sizes(gguf.metadata)
         self.context_length = min(context_length, _whole(gguf.metadata, "llama.context_length"))
+        self._cells = self.context_length + TREE_CELLS
+        cell_bytes = 2 * 4 * sizes["layers"] * sizes["kv_heads"] * sizes["dimension"]
+        kept = self._cells if kv_bytes is None else kv_bytes // cell_bytes
         self._model = import_module("engine_kernels._transformer").Transformer(
             **sizes,
             epsilon=float(gguf.metadata["llama.attention.layer_norm_rms_epsilon"]),
             rope_base=float(gguf.metadata.get("llama.rope.freq_base", 10_000.0)),
-            cells=self.context_length,
-            sequences=SEQUENCES,
+            cells=max(self._cells, kept),
+            kept=kept,
             largest_batch=PREFILL_CHUNK,
             threads=threads or min(os.cpu_count() or 1, MOST_THREADS),
         )
         _load(self._model, path, gguf, sizes["layers"])
         self.vocab_size = sizes["vocab"]
-        cache = KvCache(
-            _Operations(self._model),
-            cells=self.context_length,
-            sequences=SEQUENCES,
-            parking_bytes=parking_bytes,
-        )
-        super().__init__(cache, PREFILL_CHUNK)
+        self._chunk = ChunkSize(PREFILL_CHUNK)
+        self.evaluations = 0
+        self.tokens_evaluated = 0
 
-    def evaluate_chunk(
-        self, chunk: Sequence[BatchToken], asked: Sequence[int], stop: StopSignal
+    def score(
+        self, context: Sequence[int], tree: TokenTree, wanted: Sequence[int], stop: StopSignal
     ) -> list[FloatArray]:
-        """See `PlannedBackend.evaluate_chunk`."""
-        while self._model.free_cells < len(chunk):
-            if not self._kv.give_up_oldest():
-                raise BackendError(
-                    f"the context of {self.context_length} tokens is full; choose a larger one"
-                )
-        counts = [len(token.sequences) for token in chunk]
-        logits = self._model.evaluate(
-            _integers([token.token for token in chunk]),
-            _integers([token.position for token in chunk]),
-            _integers([0, *np.cumsum(counts).tolist()]),
-            _integers([number for token in chunk for number in token.sequences]),
-            _integers(asked),
-            np.frombuffer(stop.flag, np.uint8),
-        )
-        if logits is None:
+        """See `Backend.score`. A row is the same bit for bit however it is asked for."""
+        if len(context) + len(tree) > self.context_length:
+            self._check_room(len(context), tree)
+        left = self._model.begin(context, tree.tokens, tree.parents, wanted)
+        rows: list[FloatArray] = []
+        while left:
             stop.check()
+            tokens = min(left, self._chunk.tokens)
+            rows += self._evaluate(tokens, stop)
+            left -= tokens
+        if len(wanted) == 1:
+            return rows
+        return list(map(dict(zip(sorted(set(wanted)), rows, strict=True)).__getitem__, wanted))
+
+    def _check_room(self, context_tokens: int, tree: TokenTree) -> None:
+        if context_tokens + tree.depth > self.context_length:
+            raise BackendError(
+                f"the prompt needs {context_tokens + tree.depth} tokens,"
+                f" the context holds {self.context_length}"
+            )
+        if context_tokens + len(tree) > self._cells:
+            raise BackendError(f"the context of {self.context_length} tokens is full; choose a larger one")
+
+    def _evaluate(self, tokens: int, stop: StopSignal) -> list[FloatArray]:
+        """One model call; rows of the wanted nodes in it, in their order."""
+        logits = self._model.evaluate(tokens, np.frombuffer(stop.flag, np.uint8))
+        if logits is None:
+            self._chunk.aborted()
+            raise Cancelled("the request was cancelled")
+        self._chunk.evaluated(tokens)
+        self.evaluations += 1
+        self.tokens_evaluated += tokens
         try:
-            return [log_softmax(logits[index : index + 1])[0] for index in range(len(asked))]
+            return [log_softmax(logits[index : index + 1])[0] for index in range(len(logits))]
         except ValueError as error:
             raise BackendError(
                 f"the model computed no distribution ({error}); pull it again or take another weight type"
@@ -142,30 +163,6 @@ class NativeBackend(PlannedBackend):
     def close(self) -> None:
         """See `Backend.close`."""
         self._model = None
-
-
-class _Operations:
-    """The cache of a native model. Implements `kv_cache.CacheOperations`."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-
-    def remove(self, number: int, start: int) -> None:
-        self._model.remove(number, start)
-
-    def share(self, source: int, target: int, length: int) -> None:
-        self._model.share(source, target, length)
-
-    def state_bytes(self, number: int) -> int:
-        return 4 * int(self._model.state_floats(number))
-
-    def save(self, number: int) -> State:
-        state = np.empty(self.state_bytes(number), np.uint8)
-        self._model.save(number, state.view(np.float32))
-        return state
-
-    def restore(self, number: int, state: State) -> bool:
-        return bool(self._model.restore(number, state.view(np.float32)))
 
 
 def _whole(metadata: dict[str, Any], key: str) -> int:
@@ -223,7 +220,3 @@ def _place(tensor: TensorInfo) -> tuple[str, int, bool]:
     parts = tensor.name.split(".")
     layer, name = (int(parts[1]), parts[2]) if parts[0] == "blk" and len(parts) > 2 else (0, parts[0])
     return name, layer, len(tensor.shape) == 1
-
-
-def _integers(numbers: Sequence[int]) -> Any:
-    return np.array(numbers, np.int32)

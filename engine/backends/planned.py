@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from engine.backends.base import StopSignal
+from engine.backends.chunks import ChunkSize
 from engine.backends.kv_cache import KvCache
 from engine.backends.sequences import BatchToken, Plan
 from engine.errors import BackendError, Cancelled
@@ -17,8 +18,6 @@ from engine.tree import ROOT, TokenTree
 from engine.vocab import FloatArray
 
 SEQUENCES = 32
-SMALLEST_CHUNK = 32
-"""After an aborted evaluation the next one is half as large, down to this, so that prompts get on."""
 _INSIDE = ROOT - 1
 
 
@@ -30,7 +29,7 @@ class PlannedBackend(ABC):
 
     def __init__(self, kv: KvCache, largest_chunk: int) -> None:
         self._kv = kv
-        self._largest_chunk = self._chunk = largest_chunk
+        self._chunk = ChunkSize(largest_chunk)
         self.evaluations = 0
         self.tokens_evaluated = 0
 
@@ -70,7 +69,7 @@ class PlannedBackend(ABC):
         try:
             while done < len(plan.batch):
                 stop.check()
-                chunk = plan.batch[done : done + self._chunk]
+                chunk = plan.batch[done : done + self._chunk.tokens]
                 nodes = [_node(token, context_tokens) for token in chunk]
                 asked = [index for index, node in enumerate(nodes) if node in wanted]
                 found = self._counted(chunk, asked, stop)
@@ -91,17 +90,12 @@ class PlannedBackend(ABC):
         try:
             rows = self.evaluate_chunk(chunk, asked, stop)
         except Cancelled:
-            self._chunk = max(SMALLEST_CHUNK, self._chunk // 2)
+            self._chunk.aborted()
             raise
-        if len(chunk) == self._chunk:
-            self._chunk = min(self._largest_chunk, self._chunk * 2)
+        self._chunk.evaluated(len(chunk))
         self.evaluations += 1
         self.tokens_evaluated += len(chunk)
         return rows
-
-    def limit_chunk(self) -> None:
-        """From now on evaluates at most half as much at once as it just tried to."""
-        self._chunk = self._largest_chunk = max(SMALLEST_CHUNK, self._chunk // 2)
 
 
 def _node(token: BatchToken, context_tokens: int) -> int:

@@ -137,7 +137,7 @@ class TorchBackend(PlannedBackend):
         else:
             return
         if hasattr(self, "_chunk"):
-            self.limit_chunk()
+            self._chunk.limit()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         raise out_of_memory(self._device)

@@ -1,10 +1,10 @@
 """A Llama's forward pass with its cache of keys and values. Definition: `transformer_reference`.
 
-Cells of the cache hold one token each; a *sequence* is a path of cells, by number. Matrices are the bytes
-of Q8_0 as GGUF has them, row after row. ValueError for sizes that do not fit and tokens that do not
-continue their sequence.
+The cache is a tree of tokens, a cell for each: texts share the cells of their common beginning. Matrices are
+the bytes of Q8_0 as GGUF has them, row after row. ValueError for sizes and numbers that do not fit.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 def is_supported() -> bool:
@@ -24,32 +24,34 @@ class Transformer:
         epsilon: float,
         rope_base: float,
         cells: int,
-        sequences: int,
+        kept: int,
         largest_batch: int,
         threads: int,
     ) -> None:
-        """`width`, `hidden` and `dimension` (of a head) must be multiples of 32."""
+        """`width`, `hidden` and `dimension` (of a head) must be multiples of 32.
+
+        Of the `cells` at most `kept` stay in use when others are needed. The memory of a cell that was never
+        used is not touched.
+        """
     def set_norm(self, layer: int, name: str, weights: Any) -> None:
         """(width,) float32; `name` is attn_norm, ffn_norm or output_norm."""
     def set_matrix(self, layer: int, name: str, bytes: Any) -> None:
         """(size,) uint8; `name` is GGUF's, without the layer. Without `output`, `token_embd` is taken."""
     @property
-    def free_cells(self) -> int: ...
-    def remove(self, sequence: int, start: int) -> None:
-        """Cuts a sequence to `start` tokens."""
-    def share(self, source: int, target: int, length: int) -> None:
-        """Gives an empty sequence the first `length` cells of another."""
-    def state_floats(self, sequence: int) -> int: ...
-    def save(self, sequence: int, state: Any) -> None:
-        """Writes keys and values of a sequence to (state_floats,) float32."""
-    def restore(self, sequence: int, state: Any) -> bool:
-        """Fills an empty sequence with what `save` wrote; False if there are not enough free cells."""
-    def evaluate(
-        self, tokens: Any, positions: Any, starts: Any, sequences: Any, asked: Any, flag: Any
-    ) -> Any:
-        """Appends token i to `sequences[starts[i]:starts[i + 1]]`, all of length `positions[i]`.
+    def used_cells(self) -> int: ...
+    def begin(
+        self, context: Sequence[int], tokens: Sequence[int], parents: Sequence[int], wanted: Sequence[int]
+    ) -> int:
+        """Plans to evaluate a tree behind a context; node k's parent is below k, -1: the context's end.
 
-        All are int32 but `flag`, uint8: once its first byte is set the call ends early and returns None; the
-        tokens then are in their sequences, with keys and values that mean nothing. Else (asked, vocab)
-        float32 logits, valid until the next call.
+        The rows of the `wanted` nodes are asked for, -1: of the context's end. Returns how many tokens are
+        to be evaluated: those that are not in the cache, and the wanted ones. The least recently used ends
+        of other texts make room; ValueError if context and tree do not fit into the cache.
+        """
+    def evaluate(self, most: int, flag: Any) -> Any:
+        """Evaluates the next `most` tokens of the plan, `largest_batch` at most.
+
+        Returns (rows, vocab) float32 logits of the wanted nodes among them, by increasing number, valid
+        until the next call. Once the first byte of `flag` (uint8) is set the call ends early and returns
+        None; what it was to evaluate is not in the cache then, and the rest of the plan is given up.
         """

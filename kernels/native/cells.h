@@ -1,7 +1,12 @@
-// Which cells of the cache hold which path.
+// Which cells of the cache hold the keys and values of which token, behind which others: a tree.
+//
+// Two texts share the cells of their common beginning, and a path is found by walking it. Cells stand in a list by last
+// use, each of them behind the one before it in its text. So the last of the list always ends a text, and giving it up
+// takes nothing away from others.
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <stdexcept>
 #include <vector>
@@ -14,42 +19,86 @@ inline void require(bool holds, const char *otherwise) {
 
 class Cells {
   public:
-    Cells(int count, int sequences) : users(count, 0), paths(sequences) {
+    static constexpr int NONE = -1;
+
+    // Of `count` cells at most `kept` stay in use once another path needs some.
+    Cells(int count, int kept) : kept(kept), cells(count + 1) {
         for (int cell = count; cell--;) unused.push_back(cell);
+        at(NONE) = {};
     }
 
-    int free() const { return static_cast<int>(unused.size()); }
-    const std::vector<int32_t> &path(int sequence) const { return paths.at(sequence); }
+    int used() const { return static_cast<int>(cells.size() - 1 - unused.size()); }
 
-    // A new cell at the end of each of the sequences.
-    int append(const int32_t *sequences, int count, int position) {
-        for (int i = 0; i < count; ++i)
-            require(int(path(sequences[i]).size()) == position, "a token that does not continue its sequence");
-        require(count > 0 && !unused.empty(), "no sequence for a token, or no free cell");
-        const int cell = unused.back();
-        unused.pop_back();
-        for (int i = 0; i < count; ++i) paths[sequences[i]].push_back(cell);
-        users[cell] = count;
+    // Starts a call: its cells are those that are touched or appended from now on.
+    void begin() { ++call; }
+
+    // The cell of a token behind another cell (NONE: at the start of a text); NONE if there is none.
+    int find(int parent, int token) const {
+        int cell = at(parent).child;
+        while (cell != NONE && at(cell).token != token) cell = at(cell).sibling;
         return cell;
     }
 
-    void remove(int sequence, int start) {
-        auto &path = paths.at(sequence);
-        while (int(path.size()) > start) {
-            if (!--users[path.back()]) unused.push_back(path.back());
-            path.pop_back();
-        }
+    // Counts as used now. Of a path the deepest cells come first.
+    void touch(int cell) {
+        at(cell).call = call;
+        leave(cell);
+        enter(cell, NONE);
     }
 
-    void share(int source, int target, int length) {
-        require(length <= int(path(source).size()) && path(target).empty(), "nothing to share, or no room for it");
-        paths[target].assign(paths[source].begin(), paths[source].begin() + length);
-        for (int cell : paths[target]) ++users[cell];
+    // Makes `count` cells free, of those that this call does not use. False if there are not as many.
+    bool make_room(int count) {
+        const int all = static_cast<int>(cells.size()) - 1;
+        while (used() && used() + count > std::min(all, kept) && at(at(NONE).newer).call != call) remove(at(NONE).newer);
+        return used() + count <= all;
+    }
+
+    // A new cell for a token. One must be free.
+    int append(int parent, int token) {
+        require(!unused.empty(), "no free cell");
+        const int cell = unused.back();
+        unused.pop_back();
+        at(cell) = {token, parent, NONE, at(parent).child, NONE, NONE, call};
+        at(parent).child = cell;
+        enter(cell, parent);
+        return cell;
+    }
+
+    // Gives up a cell that nothing stands behind.
+    void remove(int cell) {
+        int *place = &at(at(cell).parent).child;
+        while (*place != cell) place = &at(*place).sibling;
+        *place = at(cell).sibling;
+        leave(cell);
+        unused.push_back(cell);
     }
 
   private:
-    std::vector<int32_t> users, unused;
-    std::vector<std::vector<int32_t>> paths;
+    struct Cell {
+        int token = NONE, parent = NONE, child = NONE, sibling = NONE, older = NONE, newer = NONE;
+        uint64_t call = 0;
+    };
+
+    Cell &at(int cell) { return cells[cell + 1]; }
+    const Cell &at(int cell) const { return cells[cell + 1]; }
+
+    void leave(int cell) {
+        at(at(cell).newer).older = at(cell).older;
+        at(at(cell).older).newer = at(cell).newer;
+    }
+
+    // Into the list, just older than another; NONE is the list's head, the newest of all and beyond the oldest.
+    void enter(int cell, int newer) {
+        at(cell).newer = newer;
+        at(cell).older = at(newer).older;
+        at(at(newer).older).newer = cell;
+        at(newer).older = cell;
+    }
+
+    const int kept;
+    uint64_t call = 0;
+    std::vector<Cell> cells; // the first one stands for the start of all texts
+    std::vector<int> unused;
 };
 
 } // namespace

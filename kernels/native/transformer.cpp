@@ -19,7 +19,7 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #define MIDWORD_AVX2 1
 #include "attention.h"
-#include "cells.h"
+#include "plan.h"
 #include "products.h"
 #include "team.h"
 #endif
@@ -55,22 +55,22 @@ struct Layer {
 class Transformer {
   public:
     Transformer(int layer_count, int width, int heads, int kv_heads, int dimension, int hidden, int vocab,
-                float epsilon, float rope_base, int cells, int sequences, int largest_batch, int threads)
+                float epsilon, float rope_base, int cells, int kept, int largest_batch, int threads)
         : width(width), heads(heads), kv_heads(kv_heads), dimension(dimension), hidden(hidden), vocab(vocab),
           epsilon(epsilon), rope_base(rope_base), capacity(cells), largest_batch(largest_batch), team(threads),
-          cells(cells, sequences), embedding(padded(vocab), width), last_norm(width),
+          plan(cells, kept), embedding(padded(vocab), width), last_norm(width),
           residual(size_t(largest_batch) * width),
           projected(size_t(largest_batch) * (heads + 2 * kv_heads) * dimension),
           turns(size_t(largest_batch) * dimension), logits(0), normed(largest_batch, width),
           attended(largest_batch, heads * dimension), gated(largest_batch, hidden) {
         require(layer_count > 0 && width % BLOCK == 0 && hidden % BLOCK == 0 && dimension % BLOCK == 0 && kv_heads > 0 &&
-                    heads % kv_heads == 0 && cells > 0 && sequences > 0 && threads > 0,
+                    heads % kv_heads == 0 && cells > 0 && kept >= 0 && threads > 0,
                 "sizes that this forward pass cannot do");
         for (int i = 0; i < layer_count; ++i) layers.emplace_back(width, heads * dimension, kv_heads * dimension, hidden);
         // Not touched before they are used, so they cost no memory until then.
-        const size_t kept = size_t(layer_count) * kv_heads * cells * dimension;
-        keys = Aligned<float>(kept);
-        values = Aligned<float>(kept);
+        const size_t floats = size_t(layer_count) * kv_heads * cells * dimension;
+        keys = Aligned<float>(floats);
+        values = Aligned<float>(floats);
         scratch.resize(threads);
     }
 
@@ -104,72 +104,42 @@ class Transformer {
         throw nb::value_error("a matrix of unknown name");
     }
 
-    // -- cells --------------------------------------------------------------------------------------------------------
-
-    int free_cells() const { return cells.free(); }
-    void remove(int sequence, int start) { cells.remove(sequence, start); }
-    void share(int source, int target, int length) { cells.share(source, target, length); }
-    size_t state_floats(int sequence) const {
-        return 2 * layers.size() * kv_heads * cells.path(sequence).size() * dimension;
-    }
-
-    void save(int sequence, nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu> state) const {
-        require(state.size() == state_floats(sequence), "a state of another length");
-        float *to = state.data();
-        each_row(sequence, [&](float *row) {
-            std::memcpy(to, row, dimension * sizeof(float));
-            to += dimension;
-        });
-    }
-
-    // Fills an empty sequence. False if there is no room.
-    bool restore(int sequence, In<float> state) {
-        const size_t a_cell = 2 * layers.size() * kv_heads * dimension, length = state.size() / a_cell;
-        require(state.size() % a_cell == 0 && cells.path(sequence).empty(), "no state, or a sequence that is in use");
-        if (length > size_t(cells.free())) return false;
-        for (size_t position = 0; position < length; ++position) cells.append(&sequence, 1, int(position));
-        const float *from = state.data();
-        each_row(sequence, [&](float *row) {
-            std::memcpy(row, from, dimension * sizeof(float));
-            from += dimension;
-        });
-        return true;
-    }
-
     // -- evaluating ---------------------------------------------------------------------------------------------------
 
-    // Appends the tokens to their sequences, token i to sequences[starts[i]:starts[i + 1]]; returns (asked, vocab)
-    // logits, valid until the next call, or None if `flag` was set meanwhile.
-    nb::object evaluate(In<int32_t> tokens, In<int32_t> positions, In<int32_t> starts, In<int32_t> sequences,
-                        In<int32_t> asked, In<uint8_t> flag) {
-        const int count = int(tokens.size()), asked_count = int(asked.size());
-        require(count > 0 && count <= largest_batch, "a batch that is empty or too large");
-        require(int(positions.size()) == count && int(starts.size()) == count + 1 && asked_count <= count && flag.size() > 0 &&
-                    starts.data()[0] >= 0 && starts.data()[count] <= int(sequences.size()),
-                "arrays that do not fit together");
-        require(count <= cells.free(), "no free cell");
+    int used_cells() const { return plan.used_cells(); }
+
+    int begin(nb::handle context, nb::handle tokens, nb::handle parents, nb::handle wanted) {
+        read(context, 0, vocab, "a token that is none", question.context);
+        read(tokens, 0, vocab, "a token that is none", question.tokens);
+        const int nodes = int(question.tokens.size());
+        read(parents, -1, nodes, "a parent that is none", question.parents);
+        read(wanted, -1, nodes, "a wanted node that is none", question.wanted);
+        plan.begin(question);
+        return plan.left();
+    }
+
+    nb::object evaluate(int most, In<uint8_t> flag) {
+        const int count = std::min(most, plan.left());
+        require(count > 0 && count <= largest_batch && flag.size() > 0, "nothing to evaluate, or too much at once");
+        const Step *steps = plan.next();
+        asked.clear();
         for (int i = 0; i < count; ++i)
-            require(tokens.data()[i] >= 0 && tokens.data()[i] < vocab, "a token that is none");
-        for (int i = 0; i < asked_count; ++i)
-            require(asked.data()[i] >= 0 && asked.data()[i] < count, "asked for a row that is none");
-        own.resize(count);
-        of_token.resize(count);
-        for (int i = 0; i < count; ++i) {
-            const int32_t *first = sequences.data() + starts.data()[i];
-            own[i] = cells.append(first, starts.data()[i + 1] - starts.data()[i], positions.data()[i]);
-            of_token[i] = *first;
-        }
-        if (asked_count > logit_rows) {
-            logit_rows = asked_count;
-            logits = Aligned<float>(size_t(asked_count) * padded(vocab));
+            if (steps[i].is_wanted) asked.push_back(i);
+        if (asked.size() > logit_rows) {
+            logit_rows = asked.size();
+            logits = Aligned<float>(logit_rows * padded(vocab));
         }
         bool is_done;
         {
             nb::gil_scoped_release released;
-            is_done = forward(tokens.data(), positions.data(), count, asked.data(), asked_count, flag.data());
+            is_done = forward(steps, count, flag.data());
         }
-        if (!is_done) return nb::none();
-        size_t shape[2] = {size_t(asked_count), size_t(vocab)};
+        if (!is_done) {
+            plan.give_up_rest();
+            return nb::none();
+        }
+        plan.evaluated(count);
+        size_t shape[2] = {asked.size(), size_t(vocab)};
         int64_t strides[2] = {padded(vocab), 1};
         return nb::cast(nb::ndarray<nb::numpy, const float>(logits.data(), 2, shape, nb::find(this), strides));
     }
@@ -199,15 +169,23 @@ class Transformer {
         });
     }
 
-    float *cache_row(const Aligned<float> &cache, int layer, int kv_head, int cell) const {
-        return cache.data() + ((size_t(layer) * kv_heads + kv_head) * capacity + cell) * dimension;
+    // Integers of a Python sequence, all in [first, end).
+    static void read(nb::handle sequence, int first, int end, const char *otherwise, std::vector<int32_t> &to) {
+        const nb::object items = nb::steal(PySequence_Fast(sequence.ptr(), "a sequence of integers is expected"));
+        if (!items.is_valid()) throw nb::python_error();
+        const Py_ssize_t count = PySequence_Fast_GET_SIZE(items.ptr());
+        PyObject **numbers = PySequence_Fast_ITEMS(items.ptr());
+        to.resize(count);
+        for (Py_ssize_t i = 0; i < count; ++i) {
+            const long number = PyLong_AsLong(numbers[i]);
+            if (number == -1 && PyErr_Occurred()) throw nb::python_error();
+            require(number >= first && number < end, otherwise);
+            to[i] = int32_t(number);
+        }
     }
 
-    template <typename Visit> void each_row(int sequence, Visit visit) const {
-        for (const Aligned<float> *cache : {&keys, &values})
-            for (int layer = 0; layer < int(layers.size()); ++layer)
-                for (int kv_head = 0; kv_head < kv_heads; ++kv_head)
-                    for (int cell : cells.path(sequence)) visit(cache_row(*cache, layer, kv_head, cell));
+    float *cache_row(const Aligned<float> &cache, int layer, int kv_head, int cell) const {
+        return cache.data() + ((size_t(layer) * kv_heads + kv_head) * capacity + cell) * dimension;
     }
 
     // Groups of rows of a matrix times `input`, by the whole team.
@@ -228,27 +206,26 @@ class Transformer {
         });
     }
 
-    bool forward(const int32_t *tokens, const int32_t *positions, int count, const int32_t *asked, int asked_count,
-                 const uint8_t *flag) {
+    bool forward(const Step *steps, int count, const uint8_t *flag) {
         each_token(count, [&](int token) {
-            embedding.row(tokens[token], residual.data() + size_t(token) * width);
-            turn(positions[token], turns.data() + size_t(token) * dimension);
+            embedding.row(steps[token].token, residual.data() + size_t(token) * width);
+            turn(steps[token].position, turns.data() + size_t(token) * dimension);
         });
         for (int number = 0; number < int(layers.size()); ++number) {
             if (*static_cast<const volatile uint8_t *>(flag)) return false;
             const Layer &layer = layers[number];
             norm(layer.attention_norm, count);
-            project(number, count);
-            attend_all(number, positions, count);
+            project(number, steps, count);
+            attend_all(number, steps, count);
             multiply_all<true>(layer.output, attended, count, residual.data(), width);
             norm(layer.feed_norm, count);
             gate(layer, count);
             multiply_all<true>(layer.down, gated, count, residual.data(), width);
         }
-        for (int i = 0; i < asked_count; ++i)
+        for (int i = 0; i < int(asked.size()); ++i)
             normalize(residual.data() + size_t(asked[i]) * width, last_norm.data(), width, epsilon, normed.row(i),
                       normed.scales_of(i));
-        multiply_all<false>(head ? *head : embedding, normed, asked_count, logits.data(), padded(vocab));
+        multiply_all<false>(head ? *head : embedding, normed, int(asked.size()), logits.data(), padded(vocab));
         return true;
     }
 
@@ -277,7 +254,7 @@ class Transformer {
     }
 
     // Queries, keys and values; the latter two into their cells. A chunk is a head.
-    void project(int number, int count) {
+    void project(int number, const Step *steps, int count) {
         const Matrix &matrix = layers[number].projections;
         const int groups = dimension / ROWS;
         const size_t stride = matrix.rows;
@@ -289,22 +266,22 @@ class Transformer {
                 if (part < heads + kv_heads) rotate(numbers, turns.data() + size_t(token) * dimension);
                 if (part < heads) continue;
                 const bool is_key = part < heads + kv_heads;
-                float *to = is_key ? cache_row(keys, number, part - heads, own[token])
-                                   : cache_row(values, number, part - heads - kv_heads, own[token]);
+                float *to = is_key ? cache_row(keys, number, part - heads, steps[token].cell)
+                                   : cache_row(values, number, part - heads - kv_heads, steps[token].cell);
                 std::memcpy(to, numbers, dimension * sizeof(float));
             }
         });
     }
 
     // A chunk is the heads of one token that share keys and values.
-    void attend_all(int number, const int32_t *positions, int count) {
+    void attend_all(int number, const Step *steps, int count) {
         const int group = heads / kv_heads, part = group * dimension;
         team.run(count * kv_heads, [&](int chunk, int thread) {
-            const int token = chunk / kv_heads, kv_head = chunk % kv_heads, length = positions[token] + 1;
+            const int token = chunk / kv_heads, kv_head = chunk % kv_heads, length = steps[token].position + 1;
             float *seen = room_of(thread, size_t(group) * (length + LANES) + part);
             const float *queries = projected.data() + size_t(token) * layers[number].projections.rows + size_t(kv_head) * part;
             attend(queries, cache_row(keys, number, kv_head, 0), cache_row(values, number, kv_head, 0),
-                   cells.path(of_token[token]).data(), length, group, dimension, seen + part, seen);
+                   plan.path(steps[token]), length, group, dimension, seen + part, seen);
             quantize(seen, part, attended.row(token) + kv_head * part, attended.scales_of(token) + kv_head * part / BLOCK);
         });
     }
@@ -331,14 +308,15 @@ class Transformer {
     const float epsilon, rope_base;
     const int capacity, largest_batch;
     Team team;
-    Cells cells;
+    Question question;
+    Plan plan;
     std::vector<Layer> layers;
     Matrix embedding;
     std::unique_ptr<Matrix> head;
     Aligned<float> last_norm, keys, values, residual, projected, turns, logits;
-    int logit_rows = 0;
+    size_t logit_rows = 0;
     Quantized normed, attended, gated;
-    std::vector<int32_t> own, of_token; // cells of the batch's tokens, and a sequence of each
+    std::vector<int> asked; // which tokens of the batch are wanted
     std::vector<std::vector<float>> scratch;
 };
 
@@ -353,15 +331,11 @@ NB_MODULE(_transformer, module) {
         .def(nb::init<int, int, int, int, int, int, int, float, float, int, int, int, int>(), nb::kw_only(),
              nb::arg("layers"), nb::arg("width"), nb::arg("heads"), nb::arg("kv_heads"), nb::arg("dimension"),
              nb::arg("hidden"), nb::arg("vocab"), nb::arg("epsilon"), nb::arg("rope_base"), nb::arg("cells"),
-             nb::arg("sequences"), nb::arg("largest_batch"), nb::arg("threads"))
+             nb::arg("kept"), nb::arg("largest_batch"), nb::arg("threads"))
         .def("set_norm", &Transformer::set_norm)
         .def("set_matrix", &Transformer::set_matrix)
-        .def_prop_ro("free_cells", &Transformer::free_cells)
-        .def("remove", &Transformer::remove)
-        .def("share", &Transformer::share)
-        .def("state_floats", &Transformer::state_floats)
-        .def("save", &Transformer::save)
-        .def("restore", &Transformer::restore)
+        .def_prop_ro("used_cells", &Transformer::used_cells)
+        .def("begin", &Transformer::begin)
         .def("evaluate", &Transformer::evaluate);
 #endif
 }

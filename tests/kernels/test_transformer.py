@@ -18,7 +18,7 @@ transformer = pytest.importorskip("engine_kernels._transformer", reason="no C++ 
 if not transformer.is_supported():
     pytest.skip("no AVX2", allow_module_level=True)
 
-VOCAB, CELLS, SEQUENCES, BATCH = 43, 96, 8, 64
+VOCAB, CELLS, BATCH = 43, 96, 64
 """A vocabulary that does not fill its last group of rows."""
 RUNNING = np.zeros(2, np.uint8)
 Raw = dict[str, npt.NDArray[Any]]
@@ -45,9 +45,9 @@ class Tiny:
             blocks = np.frombuffer(q8_0(rng.normal(size=(rows, columns)) * 2 / columns**0.5), np.uint8)
             self.raw[name], self.weights[name] = blocks, dequantize(blocks, columns)
 
-    def opened(self, threads: int = 1) -> Any:
+    def opened(self, threads: int = 1, kept: int = CELLS) -> Any:
         model = transformer.Transformer(
-            **self.shape, epsilon=1e-5, rope_base=1e4, cells=CELLS, sequences=SEQUENCES, largest_batch=BATCH,
+            **self.shape, epsilon=1e-5, rope_base=1e4, cells=CELLS, kept=kept, largest_batch=BATCH,
             threads=threads,
         )  # fmt: skip
         for name, numbers in self.raw.items():
@@ -71,27 +71,36 @@ def tiny(request: pytest.FixtureRequest) -> Tiny:
     return MODELS[request.param]
 
 
-def integers(numbers: Sequence[int]) -> npt.NDArray[np.int32]:
-    return np.array(numbers, np.int32)
+Found = npt.NDArray[np.float32]
+Tree = tuple[Sequence[int], Sequence[int]]
+"""Tokens and parents."""
 
 
-def evaluate(
-    model: Any, batch: Sequence[tuple[int, int, Sequence[int]]], flag: Any = RUNNING
-) -> npt.NDArray[np.float32] | None:
-    """All logits of a batch of (token, position, sequences)."""
-    starts = np.cumsum([0, *(len(sequences) for _, _, sequences in batch)])
-    rows = model.evaluate(
-        integers([token for token, _, _ in batch]), integers([position for _, position, _ in batch]),
-        starts.astype(np.int32), integers([n for _, _, sequences in batch for n in sequences]),
-        integers(range(len(batch))), flag,
-    )  # fmt: skip
-    return None if rows is None else rows.copy()
+def chain(path: Sequence[int]) -> Tree:
+    return path, range(-1, len(path) - 1)
 
 
-def path_rows(model: Any, path: Sequence[int], sequence: int = 0) -> npt.NDArray[np.float32]:
-    rows = evaluate(model, [(token, position, [sequence]) for position, token in enumerate(path)])
-    assert rows is not None
-    return rows
+def ask(
+    model: Any, context: Sequence[int], tree: Tree, wanted: Sequence[int], most: int = BATCH
+) -> tuple[Found, int]:
+    """Rows of the wanted nodes in their order, and how many tokens were evaluated for them."""
+    left = evaluated = model.begin(context, *tree, wanted)
+    rows = [np.zeros((0, VOCAB), np.float32)]
+    while left > 0:
+        rows.append(model.evaluate(min(most, left), RUNNING).copy())
+        left -= most
+    return np.concatenate(rows), evaluated
+
+
+def path_rows(model: Any, path: Sequence[int], most: int = BATCH) -> Found:
+    """The row after each token of a path."""
+    return ask(model, (), chain(path), range(len(path)), most)[0]
+
+
+def last_row(model: Any, path: Sequence[int]) -> tuple[Found, int]:
+    """The row after a path, and how many tokens were evaluated for it."""
+    rows, evaluated = ask(model, path, ((), ()), [-1])
+    return rows[0], evaluated
 
 
 def some_path(length: int, seed: int = 0) -> list[int]:
@@ -118,103 +127,147 @@ def test_a_thousandth_of_the_embedding_would_show(tiny: Tiny) -> None:
 def test_rows_are_the_same_bits_in_any_batch(tiny: Tiny, threads: int) -> None:
     path, rng = some_path(40, seed=1), random.Random(threads)
     expected = path_rows(tiny.opened(), path)
-    for _ in range(20):
+    for _ in range(10):
+        assert np.array_equal(path_rows(tiny.opened(threads), path, rng.randrange(1, 12)), expected)
         model, done = tiny.opened(threads), 0
         while done < len(path):
             count = rng.randrange(1, len(path) - done + 1)
-            batch = [(path[i], i, [3]) for i in range(done, done + count)]
-            rows = evaluate(model, batch)
-            assert rows is not None and np.array_equal(rows, expected[done : done + count])
+            rows, _ = ask(model, path[:done], chain(path[done : done + count]), range(count))
+            assert np.array_equal(rows, expected[done : done + count])
             done += count
 
 
 def test_branches_in_one_batch_are_the_same_bits_as_alone(tiny: Tiny) -> None:
     trunk, ends = some_path(20), [some_path(9, seed) for seed in (1, 2, 3)]
-    model = tiny.opened(2)
-    path_rows(model, trunk)
-    for number in (1, 2):
-        model.share(0, number, len(trunk))
-    batch = [(end[i], 20 + i, [number]) for i in range(9) for number, end in enumerate(ends)]
-    random.Random(0).shuffle(batch)
-    batch.sort(key=lambda token: token[1])  # parents first, branches in any order
-    rows = evaluate(model, batch)
-    assert rows is not None
+    tokens = [end[depth] for depth in range(9) for end in ends]
+    parents = [node - 3 if node >= 3 else -1 for node in range(len(tokens))]
+    rows, evaluated = ask(tiny.opened(2), trunk, (tokens, parents), range(len(tokens)))
+    assert evaluated == 20 + 27
     for number, end in enumerate(ends):
-        alone = path_rows(tiny.opened(), trunk + end)[20:]
-        assert np.array_equal(rows[[i for i, (_, _, own) in enumerate(batch) if own == [number]]], alone)
+        assert np.array_equal(rows[number::3], path_rows(tiny.opened(), trunk + end)[20:])
 
 
-def test_a_token_of_several_sequences_is_one_cell(tiny: Tiny) -> None:
-    model = tiny.opened()
-    evaluate(model, [(5, 0, [0, 1]), (6, 1, [0, 1]), (7, 2, [0]), (8, 2, [1])])
-    assert model.free_cells == CELLS - 4
-    model.remove(0, 0)
-    assert model.free_cells == CELLS - 3
-    rows = evaluate(model, [(9, 3, [1])])
-    assert rows is not None and np.array_equal(rows[0], path_rows(tiny.opened(), [5, 6, 8, 9])[-1])
+def random_question(rng: random.Random, alphabet: int) -> tuple[list[int], Tree, list[int]]:
+    """A context, a tree of other children everywhere, and wanted nodes."""
+    context = [rng.randrange(alphabet) for _ in range(rng.randrange(12))]
+    tokens, parents = list[int](), list[int]()
+    for node in range(rng.randrange(8)):
+        parent = rng.randrange(-1, node)
+        token = rng.randrange(alphabet)
+        if (token, parent) not in zip(tokens, parents, strict=True):
+            tokens.append(token)
+            parents.append(min(parent, len(tokens) - 2))
+    nodes = range(-1 if context else 0, len(tokens))
+    return context, (tokens, parents), sorted(rng.sample(nodes, rng.randrange(len(nodes) + 1)))
 
 
-def test_cells_that_were_given_up_are_used_again_and_do_not_show(tiny: Tiny) -> None:
-    model, rng = tiny.opened(), random.Random(4)
-    for turn in range(12):
-        path = some_path(rng.randrange(20, 60), seed=turn)
-        assert np.array_equal(path_rows(model, path), path_rows(tiny.opened(), path))
-        model.remove(0, rng.randrange(len(path)))
-        model.remove(0, 0)
-    assert model.free_cells == CELLS
+def paths_of(context: Sequence[int], tree: Tree) -> list[tuple[int, ...]]:
+    """The path of each node, the context's own at last (index -1)."""
+    paths = list[tuple[int, ...]]()
+    for token, parent in zip(*tree, strict=True):
+        paths.append((*(paths[parent] if parent >= 0 else context), token))
+    return [*paths, tuple(context)]
 
 
-def test_a_saved_sequence_goes_on_as_if_it_had_stayed(tiny: Tiny) -> None:
+def test_what_is_resident_is_not_evaluated_and_what_is_wanted_is() -> None:
+    """Against the set of all paths that were evaluated before, in a cache that never fills."""
+    tiny, rng = MODELS["grouped heads"], random.Random(0)
+    for _ in range(30):
+        model, resident = tiny.opened(), set[tuple[int, ...]]()
+        while model.used_cells < CELLS - 24:
+            context, tree, wanted = random_question(rng, alphabet=2)
+            paths = paths_of(context, tree)
+            touched = {path[: k + 1] for path in paths for k in range(len(path))}
+            asked = {paths[node] for node in wanted}
+            rows, evaluated = ask(model, context, tree, wanted, rng.choice((1, 3, BATCH)))
+            assert evaluated == len(touched - resident | asked), (context, tree, wanted)
+            resident |= touched
+            assert model.used_cells == len(resident)
+            for node, row in zip(wanted, rows, strict=True):
+                assert np.array_equal(row, path_rows(tiny.opened(), paths[node])[-1])
+
+
+@pytest.mark.parametrize("kept", [0, 30, 70, CELLS])
+def test_cells_that_were_given_up_are_used_again_and_do_not_show(tiny: Tiny, kept: int) -> None:
+    model, rng, path = tiny.opened(kept=kept), random.Random(4), list[int]()
+    for _ in range(80):
+        path = path[: rng.randrange(len(path) + 1)] if path else path
+        path = [*path[:50], *some_path(rng.randrange(1, 40), seed=rng.random())]
+        assert np.array_equal(last_row(model, path)[0], last_row(tiny.opened(), path)[0])
+        assert model.used_cells <= max(kept, len(path)), "what stays is bounded"
+
+
+def test_the_end_of_the_text_that_was_used_least_recently_makes_room() -> None:
+    model = MODELS["grouped heads"].opened(kept=60)
+    old, newer, newest = (some_path(20, seed) for seed in range(3))
+    for path in (newer, old, newest, newer, newest):
+        last_row(model, path)
+    last_row(model, [VOCAB - 1] * 5)
+    assert model.used_cells == 60
+    assert [model.begin(path, (), (), ()) for path in (newest, newer)] == [0, 0]
+    assert model.begin(old, (), (), ()) == 5, "its beginning is still there"
+
+
+def test_a_flag_ends_it_and_nothing_of_the_batch_stays(tiny: Tiny) -> None:
     model, path = tiny.opened(), some_path(30)
-    path_rows(model, path[:-1])
-    state = np.empty(model.state_floats(0), np.float32)
-    model.save(0, state)
-    model.remove(0, 0)
-    path_rows(model, some_path(25, seed=9), sequence=2)  # takes the cells
-    assert model.restore(1, state)
-    rows = evaluate(model, [(path[-1], 29, [1])])
-    assert rows is not None and np.array_equal(rows[0], path_rows(tiny.opened(), path)[-1])
+    last_row(model, path[:10])
+    assert model.begin(path, (), (), [-1]) == 20
+    model.evaluate(5, RUNNING)
+    assert model.evaluate(BATCH, np.ones(2, np.uint8)) is None
+    assert model.used_cells == 15
+    row, evaluated = last_row(model, path)
+    assert evaluated == 15 and np.array_equal(row, path_rows(tiny.opened(), path)[-1])
 
 
-def test_a_state_without_room_is_refused(tiny: Tiny) -> None:
-    model = tiny.opened()
-    path_rows(model, some_path(60))
-    state = np.empty(model.state_floats(0), np.float32)
-    model.save(0, state)
-    assert not model.restore(1, state)
-    assert model.free_cells == CELLS - 60
+def test_a_row_that_is_asked_again_survives_a_flag(tiny: Tiny) -> None:
+    model, path = tiny.opened(), some_path(30)
+    path_rows(model, path)
+    assert model.begin(path[:10], (), (), [-1]) == 1
+    assert model.evaluate(1, np.ones(2, np.uint8)) is None
+    row, evaluated = last_row(model, path)
+    assert evaluated == 1 and np.array_equal(row, path_rows(tiny.opened(), path)[-1])
 
 
-def test_a_flag_ends_it(tiny: Tiny) -> None:
-    model = tiny.opened()
-    assert evaluate(model, [(1, 0, [0])], np.ones(2, np.uint8)) is None
-    model.remove(0, 0)
-    assert np.array_equal(path_rows(model, [1, 2]), path_rows(tiny.opened(), [1, 2]))
+def test_a_plan_that_is_not_carried_out_leaves_nothing() -> None:
+    model = MODELS["grouped heads"].opened()
+    for seed in range(8):
+        assert model.begin(some_path(60, seed), *chain(some_path(30, seed)), range(30)) == 90
+    assert model.begin((), (), (), ()) == 0
+    assert model.used_cells == 0
 
 
 @pytest.mark.parametrize(
-    ("batch", "sentence"),
+    ("context", "tree", "wanted", "error", "sentence"),
     [
-        ([], "empty or too large"),
-        ([(1, 0, [0])] * (BATCH + 1), "empty or too large"),
-        ([(VOCAB, 0, [0])], "a token that is none"),
-        ([(-1, 0, [0])], "a token that is none"),
-        ([(1, 3, [0])], "does not continue"),
-        ([(1, 0, [])], "no sequence"),
+        ([VOCAB], ((), ()), (), ValueError, "a token that is none"),
+        ([], ((-1,), (-1,)), (), ValueError, "a token that is none"),
+        ([1], ((1,), (0,)), (), ValueError, "a parent behind its child"),
+        ([1], ((1,), (-2,)), (), ValueError, "a parent that is none"),
+        ([1], ((1,), ()), (), ValueError, "of different number"),
+        ([1], ((1,), (-1,)), [1], ValueError, "a wanted node that is none"),
+        ([], ((), ()), [-1], ValueError, "no token at all"),
+        ([1.5], ((), ()), (), TypeError, "integer"),
+        (7, ((), ()), (), TypeError, "sequence of integers"),
+        ([1] * 90, chain([1] * 7), (), ValueError, "no free cell"),
     ],
 )
-def test_what_makes_no_sense_is_refused(batch: list[tuple[int, int, list[int]]], sentence: str) -> None:
+def test_what_makes_no_sense_is_refused(
+    context: Any, tree: Tree, wanted: Sequence[int], error: type[Exception], sentence: str
+) -> None:
     model = MODELS["grouped heads"].opened()
-    with pytest.raises(ValueError, match=sentence):
-        evaluate(model, batch)
-    assert model.free_cells == CELLS
+    with pytest.raises(error, match=sentence):
+        model.begin(context, *tree, wanted)
+    assert model.used_cells == 0
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        model.evaluate(1, RUNNING)
+    assert np.array_equal(path_rows(model, [1, 2]), path_rows(MODELS["grouped heads"].opened(), [1, 2]))
 
 
-def test_more_tokens_than_cells_are_refused() -> None:
+def test_a_batch_beyond_the_largest_is_refused() -> None:
     model = MODELS["grouped heads"].opened()
-    path_rows(model, some_path(60))
-    with pytest.raises(ValueError, match="no free cell"):
-        path_rows(model, some_path(60), sequence=1)
+    assert model.begin([1] * (BATCH + 1), (), (), [-1]) == BATCH + 1
+    with pytest.raises(ValueError, match="too much at once"):
+        model.evaluate(BATCH + 1, RUNNING)
 
 
 def test_names_that_are_unknown_are_refused() -> None:

@@ -82,7 +82,7 @@ def open_backend(request: pytest.FixtureRequest) -> Iterator[Open]:
             gguf = check(path)
             if native.why_not(gguf) == native.NOT_BUILT:
                 pytest.skip("no compiler, or no AVX2")
-            backend = native.NativeBackend(path, gguf, context_length=CONTEXT, parking_bytes=2**20)
+            backend = native.NativeBackend(path, gguf, context_length=CONTEXT, kv_bytes=2**19)
         else:
             path = request.getfixturevalue("tiny_llama")
             backend = LlamaCppBackend(path, context_length=CONTEXT, threads=1, parking_bytes=2**20)
