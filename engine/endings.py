@@ -15,13 +15,15 @@ each other, and in both the text starts with x.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
 from engine.covers import STOP, CoverState
+from engine.kernels import two_greatest
 from engine.tree import TokenPath
 from engine.vocab import FloatArray
 
@@ -31,12 +33,12 @@ JOIN_BOUND = 0.1
 
 def log_mass(state: CoverState) -> float:
     """Natural log of P(what `state` has read | its fixed tokens), pending covers counted in full."""
-    return state.shares.log_total if state.contexts or state.pending else -np.inf
+    return state.shares.log_total if state.contexts or state.pending else -math.inf
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Ending:
-    """The middle may be `text`. Immutable."""
+    """The middle may be `text`. Never changed once it is made."""
 
     text: bytes
     here: CoverState
@@ -54,21 +56,24 @@ class Ending:
     pending_log: float = field(init=False)
     """Natural log of what is pending behind the join; of P(text) before it was read."""
 
+    unknown_log: float = field(init=False)
+    """Natural log of what is pending behind the text and may be a stop."""
+    is_known: bool = field(init=False)
+    """Whether the bounds of J are close to each other."""
+
     def __post_init__(self) -> None:
-        there = self.there
-        lower = -np.inf if there is None else log_mass(there) + _log(1 - there.shares.unknown)
-        upper = log_mass(self.here if there is None else there)
-        pending_log = upper if there is None else _log_unknown(there)
+        there, mass = self.there, log_mass(self.here)
+        self.lower = -math.inf if there is None else log_mass(there) + _log(1 - there.shares.unknown)
+        self.upper = mass if there is None else log_mass(there)
+        self.pending_log = self.upper if there is None else _log_unknown(there)
+        self.unknown_log = -math.inf
         if self.ends_by_stop:
-            stop, unknown = self.here.shares.known[STOP], self.here.shares.unknown
-            lower = float(np.logaddexp(lower, log_mass(self.here) + _log(stop)))
-            upper = min(
-                log_mass(self.here), float(np.logaddexp(upper, log_mass(self.here) + _log(stop + unknown)))
-            )
-        object.__setattr__(self, "lower", lower)
-        object.__setattr__(self, "upper", upper)
-        object.__setattr__(self, "offset", self._offset())
-        object.__setattr__(self, "pending_log", pending_log)
+            stop, unknown = float(self.here.shares.known[STOP]), self.here.shares.unknown
+            self.lower = _log_sum(self.lower, mass + _log(stop))
+            self.upper = min(mass, _log_sum(self.upper, mass + _log(stop + unknown)))
+            self.unknown_log = mass + _log(unknown)
+        self.offset = self._offset()
+        self.is_known = self.upper == -math.inf or self.upper - self.lower <= JOIN_BOUND
 
     def _offset(self) -> int:
         if self.there is None or not self.there.pending:
@@ -76,16 +81,9 @@ class Ending:
         likeliest = max(self.there.pending, key=lambda p: p.log_weight)
         return max(0, likeliest.start - len(self.here.text))
 
-    @cached_property
-    def is_known(self) -> bool:
-        """Whether the bounds of J are close to each other."""
-        return self.upper == -np.inf or self.upper - self.lower <= JOIN_BOUND
-
     def estimate(self, rest: Sequence[float]) -> float:
         """What log J may turn out to be, if rest[k] is the log-probability of the join from its byte k on."""
-        likely = max(self.lower, self.pending_log + rest[self.offset])
-        if self.ends_by_stop:
-            likely = max(likely, _log_unknown(self.here) + rest[0])
+        likely = max(self.lower, self.pending_log + rest[self.offset], self.unknown_log + rest[0])
         return min(self.upper, likely)
 
     def wanted(self) -> list[TokenPath]:
@@ -114,15 +112,17 @@ class Ending:
     def _less_known(self) -> CoverState:
         """Of the two states, the one with more that is pending."""
         assert self.there is not None
-        if self.ends_by_stop and _log_unknown(self.here) > _log_unknown(self.there):
+        if self.unknown_log > self.pending_log:
             return self.here
         return self.there
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Branch:
     """All texts that start with `text`, which `state` has read, and then go on with none of `tried`."""
 
+    is_known: ClassVar[bool] = False
+    """Never: there is always more that may follow."""
     text: bytes
     state: CoverState
     tried: frozenset[int] = frozenset()
@@ -136,23 +136,13 @@ class Branch:
     def __post_init__(self) -> None:
         shares, left = self.state.shares, self.state.shares.known[:STOP].copy()
         left[list(self.tried)] = -1.0
-        best = int(left.argmax())
-        most, second = left[best], np.partition(left, -2)[-2]
-        upper = log_mass(self.state) + _log(most + shares.unknown)
-        object.__setattr__(self, "best", best)
-        object.__setattr__(self, "upper", upper)
-        object.__setattr__(
-            self, "is_sure", bool(shares.unknown <= JOIN_BOUND or most >= second + shares.unknown)
-        )
+        self.best, most, second = two_greatest(left)
+        self.upper = log_mass(self.state) + _log(most + shares.unknown)
+        self.is_sure = shares.unknown <= JOIN_BOUND or most >= second + shares.unknown
 
     def estimate(self, rest: Sequence[float]) -> float:
         """What log J may turn out to be at most, if the join follows with a probability of exp(rest[0])."""
         return self.upper + rest[0]
-
-    @property
-    def is_known(self) -> bool:
-        """Never: there is always more that may follow."""
-        return False
 
     def wanted(self) -> list[TokenPath]:
         """The paths whose rows would tell more about `best`; none if it is sure."""
@@ -177,4 +167,10 @@ def _log_unknown(state: CoverState) -> float:
 
 
 def _log(share: float) -> float:
-    return float(np.log(share)) if share > 0 else -np.inf
+    return math.log(share) if share > 0 else -math.inf
+
+
+def _log_sum(log: float, other: float) -> float:
+    """Natural log of the sum of two numbers, given as such."""
+    most = max(log, other)
+    return most if most == -math.inf else most + math.log1p(math.exp(min(log, other) - most))

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 
@@ -148,30 +148,34 @@ class SuffixSearch:
                 continue
             advanced = self._advance(item)
             if any(isinstance(new, Ending) and self._is_news(new, least) for new in advanced):
-                least, rest = self._outlook(count)
-                heap, floor = self._heap(least, rest, waiting), max(floor, least - DOUBT_NATS)
-            else:
-                for other in advanced:
-                    self._push(heap, other, least, rest)
+                before, (least, rest) = (least, rest), self._outlook(count)
+                if (least, rest) != before:
+                    heap, floor = self._heap(least, rest, waiting), max(floor, least - DOUBT_NATS)
+                    continue
+            for other in advanced:
+                self._push(heap, other, least, rest)
         return list(paths)[:ROUND_ROWS]
 
     def _is_news(self, ending: Ending, least: float) -> bool:
-        """Whether the outlook changes with this ending."""
+        """Whether the outlook may change with this ending."""
         return ending.lower > least if self._best else ending.there is not None
 
     def _heap(self, least: float, rest: Sequence[float], without: set[Branch | Ending]) -> Heap:
-        heap: Heap = []
         items: list[Branch | Ending] = [*self._branches.values(), *self._endings.values()]
-        for item in items:
-            if item not in without:
-                self._push(heap, item, least, rest)
+        heap: Heap = [
+            (-item.estimate(rest), number, item)
+            for number, item in enumerate(items, self._pushed)
+            if item.upper > least and not item.is_known and item not in without
+        ]
+        self._pushed += len(items)
+        heapify(heap)
         return heap
 
     def _push(self, heap: Heap, item: Branch | Ending, least: float, rest: Sequence[float]) -> None:
         """Puts an item in its place by what it promises, unless it is known or cannot be above `least`."""
         if item.upper > least and not item.is_known:
-            self._pushed += 1
             heappush(heap, (-item.estimate(rest), self._pushed, item))
+            self._pushed += 1
 
     def _missing(self, item: Branch | Ending) -> list[TokenPath]:
         """The rows without which there is no going on; none if it is known already how."""
@@ -233,10 +237,11 @@ class SuffixSearch:
         else:
             rest = -FIRST_NATS - BYTE_NATS * np.arange(length, -1.0, -1.0)
             rest[-1] = 0.0
+            costs = rest.tolist()
             begun = [e for e in self._endings.values() if e.offset or e.lower > -np.inf]
-            if first := max(begun, key=lambda e: e.estimate(rest.tolist()), default=None):
+            if first := max(begun, key=lambda e: e.estimate(costs), default=None):
                 share = min(1.0, 2 * self._rows / SEARCH_ROWS)
-                rest += share * (first.rest(length, first.estimate(rest.tolist())) - rest)
+                rest += share * (first.rest(length, first.estimate(costs)) - rest)
         return _least(self._best, count), rest.tolist()
 
 

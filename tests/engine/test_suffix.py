@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -144,6 +145,28 @@ def test_what_may_follow_is_asked_once_for_each_end_of_the_tokens(
         asked.clear()
         searched(model, tail, join, with_stop=True, count=2)
         assert set(asked.values()) <= {1}
+
+
+def test_what_is_open_is_put_in_order_again_only_when_the_outlook_changes(
+    model: ToyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outlooks, orders = list[tuple[float, list[float]]](), list[int]()
+    gather, outlook, heap = SuffixSearch._gather, SuffixSearch._outlook, SuffixSearch._heap
+    monkeypatch.setattr(
+        SuffixSearch, "_outlook", lambda *given: outlooks.append(outlook(*given)) or outlooks[-1]
+    )
+    monkeypatch.setattr(SuffixSearch, "_heap", lambda *given: orders.append(0) or heap(*given))
+
+    def gathered(search: SuffixSearch, count: int) -> list[TokenPath]:
+        outlooks.clear()
+        orders.clear()
+        found = gather(search, count)
+        assert len(orders) == 1 + sum(before != after for before, after in pairwise(outlooks))
+        return found
+
+    monkeypatch.setattr(SuffixSearch, "_gather", gathered)
+    for tail, join in cases(model):
+        searched(model, tail, join, with_stop=True)
 
 
 def test_what_may_follow_depends_on_the_end_of_the_tokens_alone(model: ToyModel) -> None:
