@@ -40,7 +40,7 @@ from engine.tokenizers.pretokenize import Pretokenizer
 from engine.tokenizers.utf8 import continuing_bytes, partial_length
 from engine.vocab import BoolArray, IntArray, TokenKind, Vocab
 
-_MOST_ENDS = 1024
+_MOST_ENDS = 4096
 """Contexts whose ends are remembered."""
 _MASK_BYTES = 32 * 2**20
 """Memory for the masks of contexts that were asked for last, of either kind."""
@@ -265,11 +265,13 @@ class ByteLevelBPE:
     def _context_end(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
         """The last tokens, from the first word on that can still change.
 
-        That of all but the last token is known, mostly. What stands before it nothing can change any more,
-        so the same words are cut behind it alone.
+        The last one is among them. That of all but the last token is known, mostly. What stands before it
+        nothing can change any more, so the same words are cut behind it alone.
         """
+        if len(tokens) < 2:
+            return tokens
         if (end := self._ends.get(tokens)) is None:
-            before = self._ends.get(tokens[:-1])
+            before = tokens[:-1] if len(tokens) == 2 else self._ends.get(tokens[:-1])
             end = self._end_of(before + tokens[-1:]) if before is not None else self._find_context_end(tokens)
             if len(self._ends) == _MOST_ENDS:
                 self._ends.clear()
@@ -280,21 +282,22 @@ class ByteLevelBPE:
         count = 8
         while count < len(tokens):
             end = tokens[-count:]
-            stable = self._stable_part(end)
-            if len(stable) > 1 and self._may_begin(tokens, len(tokens) - count):
-                return self._from_word(end, stable)
+            words, skipped = self._stable_part(end)
+            if words > 1 and self._may_begin(tokens, len(tokens) - count):
+                return self._behind(end, skipped)
             count *= 2
         return self._end_of(tokens)
 
     def _find_end(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
         """`_context_end` of tokens before which no word begins that can still change."""
-        return self._from_word(tokens, self._stable_part(tokens))
+        return self._behind(tokens, self._stable_part(tokens)[1])
 
-    def _stable_part(self, tokens: tuple[int, ...]) -> list[bytes]:
-        """The words of their text that no continuation can change."""
+    def _stable_part(self, tokens: tuple[int, ...]) -> tuple[int, int]:
+        """How many words of their text no continuation can change, and how many bytes these are."""
         text = self.vocab.decode(tokens)
-        words = self._words(text[: len(text) - partial_length(text)])
-        return words[: self._stable_words(words)]
+        whole = text[: len(text) - partial_length(text)].decode("utf-8", "surrogateescape")
+        words, size = self._pretokenizer.stable_part(whole)
+        return words, size if text.isascii() else len(whole[:size].encode("utf-8", "surrogateescape"))
 
     def _may_begin(self, tokens: Sequence[int], index: int) -> bool:
         before, after = (
@@ -302,9 +305,8 @@ class ByteLevelBPE:
         )
         return self._pretokenizer.may_begin_between(before, after)
 
-    def _from_word(self, end: tuple[int, ...], words: list[bytes]) -> tuple[int, ...]:
-        """`end` without the tokens of its first `words`."""
-        skipped = sum(map(len, words))
+    def _behind(self, end: tuple[int, ...], skipped: int) -> tuple[int, ...]:
+        """`end` without the tokens that begin in its first `skipped` bytes."""
         index = 0
         while skipped > 0:
             skipped -= len(self.vocab.token_bytes[end[index]])
@@ -356,13 +358,13 @@ class ByteLevelBPE:
             allowed[row] = allowed[row] and self.is_final([*tokens, int(self.vocab.order[row])])
         return allowed
 
-    def _find_shape(self, tokens: tuple[int, ...]) -> tuple[str, list[int]]:
+    def _find_shape(self, tokens: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
         """The shape of a context, and where in its text the boundaries of the shape are, in bytes."""
         text = self.vocab.decode(tokens).decode("utf-8", "surrogateescape")
         shape, positions = self._pretokenizer.shapes.context_shape(text)
         if not text.isascii():
             ends = [0, *accumulate(len(c.encode("utf-8", "surrogateescape")) for c in text)]
-            positions = [ends[position] for position in positions]
+            positions = tuple([ends[position] for position in positions])
         return shape, positions
 
     def _recut_rows(self, tokens: tuple[int, ...]) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -14,6 +14,9 @@ from engine.errors import ModelUnsupported
 from engine.tokenizers.expressions import EXPRESSIONS, GGUF_NAMES, Expressions
 from engine.tokenizers.shapes import Shapes
 from engine.tokenizers.utf8 import partial_length
+
+WHITE_SPACE = "".join(regex.findall(r"\p{White_Space}", "".join(map(chr, range(0x3001)))))
+"""All of Unicode's; `str.rstrip` takes four control characters more."""
 
 
 class Pretokenizer:
@@ -38,6 +41,7 @@ class Pretokenizer:
         self._unstable_space = expressions.unstable_space
         self._counted = regex.compile(expressions.counted or r"(?!)")
         self.shapes = _shapes(expressions)
+        self._stable_of = lru_cache(maxsize=4096)(self._find_stable)
 
     def split(self, text: str) -> list[str]:
         """The words of `text`; their concatenation is `text`."""
@@ -69,10 +73,19 @@ class Pretokenizer:
         while stable < len(words) - 1 and not self._joinable.search(words[stable]):
             stable += 1
         if self._unstable_space:
-            size = len("".join(words).rstrip())
+            size = len("".join(words).rstrip(WHITE_SPACE))
             ends = accumulate(map(len, words))
             stable = min(stable, sum(end < size for end in ends))
         return stable
+
+    def stable_part(self, text: str) -> tuple[int, int]:
+        """How many words at the beginning of `text` are stable, and how many characters these are."""
+        return self._stable_of(self.shapes.folded(text))
+
+    def _find_stable(self, atoms: str) -> tuple[int, int]:
+        words = self.split(atoms)
+        stable = self.stable_words(words)
+        return stable, sum(map(len, words[:stable]))
 
     def may_begin_between(self, before: str, after: str) -> bool:
         """Whether `after` is cut alike without `before`, its first words aside.

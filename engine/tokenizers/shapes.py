@@ -52,6 +52,19 @@ class _Representatives(dict[int, int]):
         return representative
 
 
+class _Folded(dict[int, int]):
+    """Code point → that of its atom's representative, `others` standing for some (for str.translate)."""
+
+    def __init__(self, representatives: _Representatives, others: dict[int, int]) -> None:
+        super().__init__()
+        self._representatives, self._others = representatives, others
+
+    def __missing__(self, code_point: int) -> int:
+        representative = self._representatives[code_point]
+        self[code_point] = found = self._others.get(representative, representative)
+        return found
+
+
 class Shapes:
     """The shapes of one family's expressions."""
 
@@ -68,14 +81,20 @@ class Shapes:
         self._run = regex.compile(rf"{counted}(.)\1{{4,}}", regex.DOTALL)
         self._far = [
             (_far_letter(case, within_token), letter)
-            for case, letter in ((letters, "a"), (letters.upper(), self._representative("A")))
+            for case, letter in self._far_letters(letters)
             for within_token in (True, False)
-            if letters
         ]
+        far = {ord(c): ord(to) for letters, to in self._far_letters(letters) for c in letters}
+        self._without_apostrophe = _Folded(self._representatives, far)
         self.completions_of = lru_cache(maxsize=512)(self._completions_of)
+        self._shape_of = lru_cache(maxsize=4096)(self._find_shape)
 
     def _representative(self, char: str) -> str:
         return chr(self._representatives[ord(char)])
+
+    def _far_letters(self, letters: str) -> list[tuple[str, str]]:
+        """`letters` of contractions, small and capital, each with what stands for them elsewhere."""
+        return [(letters, "a"), (letters.upper(), self._representative("A"))] if letters else []
 
     def atoms_of(self, text: str) -> str:
         """`text` with every character replaced by its atom's representative; the length stays."""
@@ -101,15 +120,28 @@ class Shapes:
         """Whether a contraction may begin in a context of this shape and end behind it."""
         return bool(self._far) and "'" in shape[-2:]
 
-    def context_shape(self, text: str) -> tuple[str, list[int]]:
+    def folded(self, text: str) -> str:
+        """`atoms_of` a text that nothing stands before, by letters like any others where no contraction is.
+
+        It is cut like the text, and the same for many.
+        """
+        if not self._far or "'" not in text:
+            return text.translate(self._without_apostrophe)
+        atoms = self.atoms_of(text)
+        for pattern, letter in self._far[1::2]:
+            atoms = pattern.sub(letter, atoms)
+        return atoms
+
+    def context_shape(self, text: str) -> tuple[str, tuple[int, ...]]:
         """The shape of a context's end, and for each boundary in it the position in `text`.
 
         `positions[k]` is the character position in `text` of the boundary before shape character k;
         one more entry stands for the end.
         """
-        atoms = self.atoms_of(text)
-        for pattern, letter in self._far[1::2]:
-            atoms = pattern.sub(letter, atoms)
+        return self._shape_of(self.folded(text))
+
+    def _find_shape(self, atoms: str) -> tuple[str, tuple[int, ...]]:
+        """`context_shape` of a text by its folded atoms."""
         shape, positions, start = [], [], 0
         for run in self._run.finditer(atoms):
             first, last = run.span()
@@ -118,7 +150,7 @@ class Shapes:
             start = last
         shape.append(atoms[start:])
         positions += range(start, len(atoms) + 1)
-        return "".join(shape), positions
+        return "".join(shape), tuple(positions)
 
     def _completions_of(self, partial: bytes) -> tuple[str, ...]:
         """One character for each atom that some completion of the UTF-8 beginning `partial` has."""

@@ -106,6 +106,17 @@ def test_names_lead_to_expressions() -> None:
     assert GGUF_NAMES.keys() >= IGNORE_MERGES
 
 
+def test_a_folded_text_is_cut_like_the_text_and_as_stable(family: Pretokenizer) -> None:
+    rng, letters = random.Random(41), alphabet(family)
+    for _ in range(ROUNDS):
+        text = some_text(rng, letters, 8)
+        assert family.cuts(family.shapes.folded(text)) == family.cuts(text)
+        words = family.split(text)
+        stable = family.stable_words(words)
+        assert family.stable_part(text) == (stable, len("".join(words[:stable])))
+    assert family.shapes.folded("read") == family.shapes.folded("stem") == "aaaa"
+
+
 def test_stable_words_may_be_left_out(family: Pretokenizer) -> None:
     rng, letters = random.Random(4), alphabet(family)
     for _ in range(ROUNDS):
