@@ -58,6 +58,8 @@ class Verdicts:
     """(groups of broken tokens,): if the character at its end is broken off."""
     doubtful: IntArray
     """Rows of the tokens that `broken` may allow where `final` does not."""
+    has_recut: bool
+    """Whether `recut` allows anything."""
 
 
 class ByteLevelBPE:
@@ -106,6 +108,7 @@ class ByteLevelBPE:
         self._end_of = lru_cache(maxsize=4096)(self._find_end)
         self._judged = lru_cache(maxsize=256)(self._judge)
         self._verdicts = lru_cache(maxsize=max(64, kept_masks // 2))(self._find_verdicts)
+        self._verdicts_alone = lru_cache(maxsize=256)(self._judge_alone)
         self._shape_of = lru_cache(maxsize=1024)(self._find_shape)
 
     def _whole_tokens(self) -> dict[bytes, int]:
@@ -315,8 +318,8 @@ class ByteLevelBPE:
 
     def _successors_after(self, tokens: tuple[int, ...]) -> BoolArray:
         final, judged = self._final_after(tokens), self._judged(tokens)
-        is_partial = partial_length(self.vocab.decode(tokens)) > 0
-        if not (is_partial or self._whole or judged.recut.any()) and final[judged.doubtful].all():
+        is_partial = self._is_partial(tokens)
+        if not (is_partial or self._whole or judged.has_recut) and _all(final, judged.doubtful):
             return final
         allowed = final.copy()
         for row in [*self._recut_rows(tokens), *self._spelling_whole(tokens)]:
@@ -327,6 +330,14 @@ class ByteLevelBPE:
         if is_partial:
             self._complete_partial(tokens, allowed, self.is_canonical)
         return allowed
+
+    def _is_partial(self, tokens: tuple[int, ...]) -> bool:
+        """Whether their text ends inside a character."""
+        return (
+            bool(tokens)
+            and self.vocab.token_bytes[tokens[-1]][-1:] >= b"\x80"
+            and partial_length(self.vocab.decode(tokens[-4:])) > 0
+        )
 
     def _goes_on(self, tokens: tuple[int, ...]) -> bool:
         """Whether some token makes `tokens` final, or canonical if a character is unfinished."""
@@ -346,7 +357,7 @@ class ByteLevelBPE:
     def _final_successors(self, tokens: tuple[int, ...]) -> BoolArray:
         """(vocab.rows,): the tokens t for which tokens + [t] is final."""
         allowed = self._final_unless_completed(tokens)
-        if partial_length(self.vocab.decode(tokens[-4:])):
+        if self._is_partial(tokens):
             self._complete_partial(tokens, allowed, self.is_final)
         return allowed
 
@@ -369,11 +380,11 @@ class ByteLevelBPE:
 
     def _recut_rows(self, tokens: tuple[int, ...]) -> list[int]:
         """Rows of the tokens that more is possible for if some text behind them cuts them otherwise."""
-        verdicts = self._judged(tokens).recut
-        if not verdicts.any():
+        judged = self._judged(tokens)
+        if not judged.has_recut:
             return []
         groups, _ = self._cuts.groups_after(self._shape_of(tokens)[0])
-        chosen = groups.choose(verdicts, self._free(tokens), self._reachable_rows)
+        chosen = groups.choose(judged.recut, self._free(tokens), self._reachable_rows)
         rows: list[int] = np.flatnonzero(chosen).tolist()
         return rows
 
@@ -416,6 +427,8 @@ class ByteLevelBPE:
         That depends on its shape, and on which boundaries of the shape are boundaries of tokens, and on which
         of these there must be a cut because a merge would cross them; where there are whole tokens, on all.
         """
+        if len(tokens) == 1 and not self._whole and (alone := self._cuts.shape_alone(tokens[0])) is not None:
+            return self._verdicts_alone(alone)
         shape, positions = self._shape_of(tokens)
         ends = [0, *accumulate(len(self.vocab.token_bytes[t]) for t in tokens)]
         merged = {
@@ -427,6 +440,11 @@ class ByteLevelBPE:
         bounds = tuple([position in ends for position in positions])
         joints = frozenset([positions.index(end) if end in positions else -1 for end in merged])
         return self._verdicts(shape, bounds, joints, tokens if self._whole else ())
+
+    def _judge_alone(self, shape: str) -> Verdicts:
+        """`_judge` of a token by itself that has this shape."""
+        bounds = True, *[False] * (len(shape) - 1), True
+        return self._verdicts(shape, bounds, frozenset(), ())
 
     def _find_verdicts(
         self, shape: str, bounds: tuple[bool, ...], joints: frozenset[int], tokens: tuple[int, ...]
@@ -453,7 +471,8 @@ class ByteLevelBPE:
         unbroken = groups.by_kind(final)[groups.kind_of_row[self._cuts.broken_rows]]
         is_more = broken_groups.by_kind(broken)[broken_groups.kind_of_row] > unbroken
         doubtful = self._cuts.broken_rows[is_more & self._reachable_broken]
-        return Verdicts(self._classes[groups].verdicts(final), recut, broken, doubtful)
+        by_row = self._classes[groups].verdicts(final)
+        return Verdicts(by_row, recut, broken, doubtful, bool(recut.any()))
 
     def _spells_whole(self, tokens: tuple[int, ...], outcome: Cut) -> bool:
         """Whether a word between cuts has the bytes of a whole token, in other tokens."""
@@ -477,3 +496,8 @@ class ByteLevelBPE:
         """
         for row in range(*self._continuation_rows):
             allowed[row] = test([*tokens, int(self.vocab.order[row])])
+
+
+def _all(mask: BoolArray, rows: IntArray) -> bool:
+    """Whether the mask allows all these rows; mostly there are none."""
+    return not len(rows) or bool(mask[rows].all())

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from engine.kernels import choose_tokens
 from engine.tokenizers.pretokenize import Pretokenizer
 from engine.tokenizers.utf8 import partial_length
-from engine.vocab import BoolArray, IntArray, Vocab
+from engine.vocab import BoolArray, IntArray, SmallIntArray, Vocab
 
 VerdictArray = npt.NDArray[np.int8]
 NEVER, IF_NO_MERGE, ALWAYS = 0, 1, 2
@@ -49,6 +49,11 @@ class Groups:
         """(tokens,) in ascending order of their rows."""
         self._members = np.array([group for kind in kinds for group in kind], dtype=np.int64)
         self._starts = np.cumsum([0, *map(len, kinds)])[:-1]
+
+    def first_of_row(self) -> IntArray:
+        """(tokens,) the first group of each, in ascending order of their rows."""
+        found: IntArray = self._members[self._starts[self.kind_of_row]]
+        return found
 
     def by_kind(self, verdicts: VerdictArray) -> VerdictArray:
         """(kinds,) the best of the `verdicts` (groups,) on the groups of each kind."""
@@ -112,6 +117,7 @@ class TokenCuts:
         raw = [vocab.sorted_bytes[row].decode("utf-8", "surrogateescape") for row in broken]
         self._broken_reached, self._broken_others = self._both_groups(broken, raw)
         self.broken_rows: IntArray = np.array(broken, dtype=np.int64)
+        self._alone_of = self._shapes_alone(vocab)
         self._foreseen: dict[str, ShapeCuts] = {}
         self._seen = lru_cache(maxsize=4096)(self._derive)
 
@@ -121,6 +127,19 @@ class TokenCuts:
         It takes about half a second, so it is for tables that are kept.
         """
         self._foreseen = {shape: self._derive(shape) for shape in ("", *self._others.shapes)}
+
+    def _shapes_alone(self, vocab: Vocab) -> SmallIntArray:
+        """(tokens,) the group of each that has the shape of a context of this token alone; −1 for none."""
+        groups = self._others.first_of_row()
+        groups[self.broken_rows] = -1
+        found: SmallIntArray = np.full(len(vocab), -1, dtype=np.int32)
+        found[vocab.order] = groups
+        return found
+
+    def shape_alone(self, token: int) -> str | None:
+        """The shape of a context of this token alone; None if that was not foreseen."""
+        group = self._alone_of[token]
+        return self._others.shapes[group] if group >= 0 else None
 
     def behind(self, shape: str) -> ShapeCuts:
         """The cuts of all tokens behind a context of this shape."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from functools import cache
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from engine.errors import InputError
 from engine.tokenizers.byte_level import ByteLevelBPE
+from engine.tokenizers.cuts import TokenCuts
 from engine.tokenizers.expressions import EXPRESSIONS
 from engine.vocab import TokenKind
 from tests.engine.corpus import CODE, STDLIB, TORTURE
@@ -85,6 +87,20 @@ def test_successors_are_those_that_encode_back(tokenizer: ByteLevelBPE) -> None:
         for row in rows_to_try(tokenizer, rng):
             path = (*context, int(tokenizer.vocab.order[row]))
             assert tokenizer.is_canonical(path) == bool(allowed[row]), (tokenizer.vocab.decode(path), path)
+
+
+def test_a_token_by_itself_is_judged_as_any_context(
+    tokenizer: ByteLevelBPE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is looked up for one token, against what is derived from the shape of its text."""
+    tokens = [(token,) for token in tokenizer.vocab.order.tolist()]
+    looked_up = [tokenizer._judge(token) for token in tokens]
+    assert sum(tokenizer._cuts.shape_alone(token) is not None for (token,) in tokens) > 0.7 * len(tokens)
+    monkeypatch.setattr(TokenCuts, "shape_alone", lambda *_: None)
+    for token, found in zip(tokens, looked_up, strict=True):
+        derived = tokenizer._judge(token)
+        for field in dataclasses.fields(derived):
+            assert np.array_equal(getattr(found, field.name), getattr(derived, field.name)), token
 
 
 def test_canonical_is_what_some_text_starts_with(tokenizer: ByteLevelBPE) -> None:
