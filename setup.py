@@ -28,10 +28,7 @@ def extension(name: str, source: str) -> Extension:
         sources=[f"kernels/native/{source}", "kernels/native/nanobind_library.cpp"],
         include_dirs=[str(NANOBIND / part) for part in ("include", "src", "ext/robin_map/include")],
         define_macros=[("NDEBUG", None), ("NB_COMPACT_ASSERTIONS", None)],
-        depends=[
-            f"kernels/native/{header}.h"
-            for header in ("attention", "avx2", "cells", "plan", "products", "team")
-        ],
+        depends=sorted(map(str, Path("kernels/native").glob("*.h"))),
         extra_compile_args=OPTIONS,
         extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
         language="c++",

@@ -2,8 +2,8 @@
 
 `exact` is greedy: it always takes the likeliest next byte. Because that choice depends on the bytes read
 so far and on nothing else, completing at the cursor and one byte further along the completion give the
-same text. The model is asked only when what is pending could change the choice (`Shares.certain_best`),
-which is about once a token.
+same text. The model is asked only when what is pending could change the choice (`ByteState.run`), which is
+about once a token.
 
 `sample` draws each byte from the exact distribution. At byte temperature 1 this is the law of sampling a
 cover and then ordinary tokens (`Decoder.sample`); at others it is not: a low byte temperature sharpens every
@@ -13,16 +13,16 @@ byte of a long token, a low token temperature sharpens the token once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
-from engine.covers import STOP
+from engine.runs import STOP, Readable, Run
 from engine.stop import Limits, TextSoFar
 from engine.types import Completion
-from engine.vocab import FloatArray
 
 TRIES = 2
 """Texts decoded for each alternative asked for. Some are shown alike; there may be any number of those."""
@@ -32,34 +32,11 @@ SAMPLE_BOUND = 1e-4
 OnText = Callable[[bytes], None]
 
 
-class Shares(Protocol):
-    """What each next symbol holds: 256 byte values and STOP."""
-
-    @property
-    def known(self) -> FloatArray:
-        """(257,) lower bounds of the symbols' probabilities."""
-        ...
-
-    @property
-    def unknown(self) -> float:
-        """Upper bound on the total of what `known` misses."""
-        ...
-
-    def certain_best(self) -> int | None:
-        """The likeliest symbol, if what is unknown cannot change which it is; else None."""
-        ...
-
-
-class ByteState(Protocol):
+class ByteState(Readable, Protocol):
     """The bytes read so far, and what may come next. Immutable."""
 
-    @property
-    def shares(self) -> Shares:
-        """The distribution of the next symbol, as far as it is known."""
-        ...
-
-    def push(self, byte: int) -> Self:
-        """The state once `byte` has been read. Never asks a model."""
+    def run(self) -> Run[Self]:
+        """The symbols that certainly come next. Never asks a model."""
         ...
 
     @property
@@ -87,6 +64,25 @@ class Place(Generic[State]):
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch(Generic[State]):
+    """What greedy decoding took at once behind `text`."""
+
+    state: State
+    text: bytes
+    run: Run[State]
+    logp: float
+    """Natural log-probability of `text`."""
+
+    def places(self) -> Iterator[Place[State]]:
+        """Each symbol by itself."""
+        state, text, logp = self.state, self.text, self.logp
+        for symbol, share in zip(self.run.symbols, self.run.shares, strict=True):
+            yield Place(state, text, symbol, logp)
+            if symbol != STOP:
+                state, text, logp = state.push(symbol), text + bytes([symbol]), logp + math.log(share)
+
+
+@dataclass(frozen=True, slots=True)
 class Turn(Generic[State]):
     """Where it could have gone another way."""
 
@@ -106,33 +102,32 @@ class ByteDecoder(Generic[State]):
 
     def exact(
         self, state: State, text: bytes = b"", logp: float = 0.0
-    ) -> tuple[Completion, list[Place[State]]]:
+    ) -> tuple[Completion, list[Stretch[State]]]:
         """Greedy by exact marginals, from `state` where `text` has been chosen already.
 
-        Returns the completion and the places on the way, for alternatives.
+        Returns the completion and the stretches on the way, for alternatives.
         """
         so_far = TextSoFar(self.limits, text, logp)
-        places: list[Place[State]] = []
+        stretches: list[Stretch[State]] = []
         while (reason := so_far.ended) is None:
-            state, best = self._likeliest(state, so_far)
-            if best is None:
+            state, run = self._surely(state, so_far)
+            if not run.symbols:
                 reason = "deadline"
                 break
-            known = float(state.shares.known[best])
-            places.append(Place(state, so_far.text, best, so_far.logp))
-            so_far.logp += math.log(known) if known > 0 else 0.0
-            if best == STOP:
+            stretches.append(Stretch(state, so_far.text, run, so_far.logp))
+            so_far.logp += run.logp
+            so_far.add(run.text)
+            if run.ends:
                 reason = "end-of-middle"
                 break
-            so_far.add(bytes([best]))
-            state = state.push(best)
-        return so_far.completion(reason), places
+            state = run.state
+        return so_far.completion(reason), stretches
 
     def alternatives(self, state: State, count: int) -> list[Completion]:
         """The exact completion and up to `count` − 1 others, each from the likeliest turn not taken."""
-        first, places = self.exact(state)
+        first, stretches = self.exact(state)
         found = {first.text: first}
-        turns, tries = _runners_up(places) if count > 1 else [], TRIES * count - 1
+        turns, tries = _runners_up(stretches) if count > 1 else [], TRIES * count - 1
         while turns and tries and len(found) < count:
             tries -= 1
             turn = max(turns, key=lambda t: t.logp)
@@ -163,16 +158,16 @@ class ByteDecoder(Generic[State]):
             state = state.push(symbol)
         return so_far.completion(reason)
 
-    def _likeliest(self, state: State, so_far: TextSoFar) -> tuple[State, int | None]:
-        """The certainly likeliest symbol, asking the model as often as that takes."""
-        while (best := state.shares.certain_best()) is None:
+    def _surely(self, state: State, so_far: TextSoFar) -> tuple[State, Run[State]]:
+        """What certainly comes next, asking the model as often as that takes; nothing if it may not be."""
+        while not (run := state.run()).symbols:
             if (pruned := state.pruned) is not state:
                 state = pruned
             elif not so_far.may_evaluate():
-                return state, None
+                break
             else:
                 state = self._ask(state, so_far)
-        return state, best
+        return state, run
 
     def _ask(self, state: State, so_far: TextSoFar) -> State:
         state = state.ask()
@@ -182,10 +177,10 @@ class ByteDecoder(Generic[State]):
         return state
 
 
-def _runners_up(places: Sequence[Place[State]]) -> list[Turn[State]]:
+def _runners_up(stretches: Sequence[Stretch[State]]) -> list[Turn[State]]:
     """The likeliest symbol but the one taken and STOP, at each place that has one."""
     turns = []
-    for place in places:
+    for place in chain.from_iterable(stretch.places() for stretch in stretches):
         rest = place.state.shares.known.copy()
         rest[[place.symbol, STOP]] = 0.0
         second = int(rest.argmax())

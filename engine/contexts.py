@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from engine.kernels import sorted_weights, sums_of_groups
+from engine.kernels import Open, sorted_weights, sums_of_groups
 from engine.tree import TokenPath
 from engine.vocab import BoolArray, ByteArray, FloatArray, Vocab
 
@@ -39,6 +39,11 @@ class Scored:
     def first_byte_sums(self) -> FloatArray:
         """(256,) P(a canonical token that starts with the byte)."""
         return sums_of_groups(self.row, self.vocab.order, self.allowed, self.vocab.first_byte_starts)
+
+    @property
+    def known_first_byte_sums(self) -> FloatArray | None:
+        """`first_byte_sums`, if anyone asked for them."""
+        return vars(self).get("first_byte_sums")
 
     def weights(self, low: int, high: int) -> FloatArray:
         """(high - low,) P(t) of the tokens in these rows, 0 for those that are not canonical."""
@@ -81,7 +86,7 @@ class Context:
         if weights is None:
             base, weights = first, self.scored.weights(first, high)
         ended = [
-            Pending((*self.tokens, int(vocab.order[row])), end, self.log_weight + math.log(weight))
+            self.followed_by(row, self.log_weight + math.log(weight), end)
             for row, weight in enumerate(weights[first - base : low - base].tolist(), first)
             if weight > 0
         ]
@@ -89,8 +94,23 @@ class Context:
         mass = float(weights.sum())
         if mass == 0:
             return None, ended
-        log, log_mass = self.log_weight, self.log_weight + math.log(mass)
-        return Context(self.tokens, self.start, low, high, log, log_mass, self.scored, weights), ended
+        return self.narrowed(low, high, weights, self.log_weight + math.log(mass)), ended
+
+    def opened(self, end: int) -> Open:
+        """The context behind `end` bytes, for kernels."""
+        scored, depth = self.scored, end - self.start
+        sums, stop = scored.known_first_byte_sums, scored.stop_share if depth == 0 else 0.0
+        return Open(
+            self.log_weight, depth, self.low, self.high, self.weights, scored.row, scored.allowed, sums, stop
+        )
+
+    def narrowed(self, low: int, high: int, weights: FloatArray, log_mass: float) -> Context:
+        """The context once more of its last token was read: one of rows [low, high), of the mass."""
+        return Context(self.tokens, self.start, low, high, self.log_weight, log_mass, self.scored, weights)
+
+    def followed_by(self, row: int, log_weight: float, end: int) -> Pending:
+        """The cover of `log_weight` whose last token is that of `row`, which ends there."""
+        return Pending((*self.tokens, int(self.scored.vocab.order[row])), end, log_weight)
 
     def next_bytes(self, end: int) -> tuple[FloatArray, ByteArray]:
         """P(canonical last tokens | fixed tokens, tokens), and their bytes at `end`, which ascend."""

@@ -31,20 +31,18 @@ from engine.cache import Scorer
 from engine.contexts import Context, Pending, Scored
 from engine.drafts.drafter import Root
 from engine.errors import InputError
-from engine.kernels import mixed_sums, two_greatest
+from engine.kernels import MORE_THAN_HALF, Surely, mixed_sums, read_surely, two_greatest
+from engine.runs import STOP as STOP
+from engine.runs import Run, single_step
 from engine.tokenizers.base import Tokenizer
 from engine.tree import TokenPath, common_prefix_length
 from engine.types import ByteDistribution, Cover
 from engine.vocab import FloatArray, IntArray
 
-STOP = 256
-"""Index of "the middle ends here" behind the 256 byte values."""
 SCORED_SHARE = 0.9
 """When the model must be asked, the likeliest pending covers that together hold this share are scored."""
 LEFT_BEHIND = 0.1
 """Part of its weight that a pending cover behind which something was read counts with there."""
-MORE_THAN_HALF = 0.5 + 1e-9
-"""A known share above this is the greatest, whatever the others are; rounding is allowed for."""
 DROPPED_BOUND = 1e-4
 """`open` leaves unscored what certainly holds at most this share of P(tail) together."""
 
@@ -200,6 +198,8 @@ class CoverState:
     pending: tuple[Pending, ...] = ()
     pending_log: float = -math.inf
     """Natural log of the sum of their weights."""
+    is_open: bool = False
+    """Whether it is known to be uncertain what comes next."""
 
     def with_covers(self, contexts: Sequence[Context], pending: Sequence[Pending]) -> CoverState:
         """Other covers of the same bytes."""
@@ -231,6 +231,35 @@ class CoverState:
         text = self.text + bytes([byte])
         return CoverState(self.space, self.fixed, self.settled, text, tuple(contexts), pending, log)
 
+    def run(self) -> Run[CoverState]:
+        """The symbols that certainly come next. Never asks the model."""
+        found = None if self.is_open else self._read_surely()
+        if found is None or not found[0]:
+            is_open = found is None or found[-1]
+            return Run((), (), self) if is_open else single_step(self)
+        symbols, shares, contexts, ended, pending_log, is_open = found
+        if symbols[-1] == STOP:
+            return Run(tuple(symbols), tuple(shares), self)
+        end, of = len(self.text), self.contexts
+        over = [of[number].followed_by(row, log, end + read) for number, read, row, log in ended]
+        left = [of[number].narrowed(low, high, held, log) for number, low, high, held, log in contexts]
+        behind = CoverState(
+            self.space, self.fixed, self.settled, self.text + bytes(symbols), tuple(left),
+            (*self.pending, *over), pending_log, is_open,
+        )  # fmt: skip
+        return Run(tuple(symbols), tuple(shares), behind)
+
+    def _read_surely(self) -> Surely | None:
+        """What `read_surely` finds. First bytes are summed only where no token alone holds more than half."""
+        tables, end = self.space.tokenizer.vocab.tables, len(self.text)
+        found = read_surely(tables, [c.opened(end) for c in self.contexts], self.pending_log)
+        if found is None:
+            for context in self.contexts:
+                if context.weights is None:
+                    assert len(context.scored.first_byte_sums)
+            found = read_surely(tables, [c.opened(end) for c in self.contexts], self.pending_log)
+        return found
+
     # -- scoring ----------------------------------------------------------------------------------
 
     def with_branches(self, branches: Sequence[tuple[TokenPath, bytes]]) -> CoverState:
@@ -241,17 +270,17 @@ class CoverState:
         found = list(self.contexts)
         for tokens, head in branches:
             log_weight = self.space._log_weight(self.fixed, tokens)
-            found += self._opened(Pending(tokens, len(self.text) - len(head), log_weight))[0]
+            (row,) = self.space.scorer.rows([self.fixed + tokens], self.space.stop)
+            found += self._opened(Pending(tokens, len(self.text) - len(head), log_weight), row)[0]
         return self.with_covers(found, self.pending)
 
-    def _opened(self, cover: Pending) -> tuple[list[Context], list[Pending]]:
-        """What remains of the context `cover.tokens` behind all that was read; tokens that ended on the way.
+    def _opened(self, cover: Pending, row: FloatArray) -> tuple[list[Context], list[Pending]]:
+        """What remains of the context `cover.tokens`, whose row it is, behind all that was read; tokens that
+        ended on the way.
 
-        Asks the model unless the row is cached. What may follow depends on the tail's tokens from its start:
-        on `settled` too.
+        What may follow depends on the tail's tokens from its start: on `settled` too.
         """
         space, vocab = self.space, self.space.tokenizer.vocab
-        (row,) = space.scorer.rows([self.fixed + cover.tokens], space.stop)
         tokens = self.settled + cover.tokens
         may_end = cover.start == len(self.text) and space.tokenizer.may_end(tokens)
         stop_share = sum(map(math.exp, row[space.stop_tokens].tolist())) if may_end else 0.0
@@ -271,16 +300,16 @@ class CoverState:
         """The same covers with the `chosen` pending ones scored, in one evaluation."""
         if not chosen:
             return self
-        total, text = self.shares.log_total, self.text
+        total, text = self.log_total, self.text
         roots = [
             Root(self.fixed + p.tokens, text[p.start :], math.exp(min(0.0, p.log_weight - total)))
             for p in chosen
         ]
-        self.space.scorer.rows([root.path for root in roots], self.space.stop, roots)
+        rows = self.space.scorer.rows([root.path for root in roots], self.space.stop, roots)
         contexts = list(self.contexts)
         pending = [p for p in self.pending if p not in chosen]
-        for p in chosen:
-            rest, ended = self._opened(p)
+        for p, row in zip(chosen, rows, strict=True):
+            rest, ended = self._opened(p, row)
             contexts += rest
             pending += ended
         return self.with_covers(contexts, pending)
@@ -306,7 +335,7 @@ class CoverState:
     @property
     def worth_scoring(self) -> Sequence[Pending]:
         """The pending covers that are scored next: the likeliest, which together hold SCORED_SHARE."""
-        end, total = len(self.text), self.shares.log_total
+        end, total = len(self.text), self.log_total
         found = [
             (math.exp(p.log_weight - total) * (1.0 if p.start == end else LEFT_BEHIND), p)
             for p in self.pending
@@ -322,24 +351,24 @@ class CoverState:
     # -- shares -----------------------------------------------------------------------------------
 
     @cached_property
+    def log_total(self) -> float:
+        """Natural log of P(x | fixed tokens), pending covers counted in full."""
+        logs = [self.pending_log, *(context.log_mass for context in self.contexts)]
+        peak = max(logs)
+        return peak + math.log(sum(math.exp(log - peak) for log in logs)) if peak > -math.inf else peak
+
+    @cached_property
     def shares(self) -> ByteShares:
         """What each next byte, a stop, and everything else hold of P(x)."""
-        logs = [context.log_mass for context in self.contexts]
-        peak = max(*logs, self.pending_log) if logs else self.pending_log
-        if peak == -math.inf:
-            return ByteShares(np.zeros(STOP + 1), 0.0, -math.inf)
-        unknown = math.exp(self.pending_log - peak)
-        total = sum(math.exp(log - peak) for log in logs) + unknown
-        end = len(self.text)
-        scales = [math.exp(context.log_weight - peak) / total for context in self.contexts]
+        total, end = self.log_total, len(self.text)
+        if total == -math.inf:
+            return ByteShares(np.zeros(STOP + 1), 0.0, total)
+        scales = [math.exp(context.log_weight - total) for context in self.contexts]
         following = [context.next_bytes(end) for context in self.contexts]
-        stop = sum(
-            scale * context.scored.stop_share
-            for scale, context in zip(scales, self.contexts, strict=True)
-            if context.start == end
-        )
+        pairs = zip(scales, self.contexts, strict=True)
+        stop = sum(scale * context.scored.stop_share for scale, context in pairs if context.start == end)
         known = mixed_sums(scales, [weights for weights, _ in following], [b for _, b in following], stop)
-        return ByteShares(known, unknown / total, peak + math.log(total))
+        return ByteShares(known, math.exp(self.pending_log - total), total)
 
     @property
     def cover_count(self) -> int:
@@ -371,7 +400,7 @@ class CoverState:
             dropped_bound=shares.unknown,
             covers=tuple(self.covers()),
             model_evaluations=evaluations,
-            logp_tail=shares.log_total,
+            logp_tail=self.log_total,
         )
 
 

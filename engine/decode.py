@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.bytewise import ByteDecoder, OnText
-from engine.covers import STOP, CoverSpace, CoverState
+from engine.covers import CoverSpace, CoverState
 from engine.drafts.drafter import Root
 from engine.stop import Limits, TextSoFar
 from engine.tree import TokenPath
@@ -39,16 +39,15 @@ class Decoder(ByteDecoder[CoverState]):
         so_far = TextSoFar(self.limits)
         while (reason := so_far.ended) is None:
             cover = next(iter(state.covers()), None)
-            total = state.shares.log_total
-            if cover and cover.logp - total >= np.log1p(-HAND_OVER_EPSILON):
+            if cover and cover.logp - state.log_total >= np.log1p(-HAND_OVER_EPSILON):
                 return self._after(state, cover, so_far, _argmax)
-            state, best = self._likeliest(state, so_far)
-            if best is None or best == STOP:
-                reason = "deadline" if best is None else "end-of-middle"
+            state, run = self._surely(state, so_far)
+            so_far.logp += run.logp
+            so_far.add(run.text)
+            if run.ends or not run.symbols:
+                reason = "end-of-middle" if run.ends else "deadline"
                 break
-            so_far.logp += float(np.log(state.shares.known[best]))
-            so_far.add(bytes([best]))
-            state = state.push(best)
+            state = run.state
         return so_far.completion(reason)
 
     def best_cover(self, state: CoverState) -> Completion:

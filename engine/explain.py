@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -135,7 +136,8 @@ def _greedy(state: CoverState, limits: Limits) -> tuple[bytes, list[ChosenByte]]
     """What greedy decoding shows, and each byte that it chose on the way."""
     asked: Counter[int] = Counter()
     decoder: ByteDecoder[CoverState] = ByteDecoder(limits, lambda text: asked.update([len(text)]))
-    completion, places = decoder.exact(state)
+    completion, stretches = decoder.exact(state)
+    places = chain.from_iterable(stretch.places() for stretch in stretches)
     return completion.text, [_choice(p.state, p.symbol, asked[len(p.text)]) for p in places]
 
 

@@ -24,7 +24,7 @@ def _native() -> ModuleType | None:
         module = import_module("engine_kernels._native")
     except ImportError:
         return None
-    return module if hasattr(module, "successor_mask") else None  # an older build knows another Forest
+    return module if hasattr(module, "read_surely") else None  # an older build knows another Forest
 
 
 NATIVE = _native()
@@ -37,12 +37,18 @@ def _fastest(definition: Function) -> Function:
 
 
 NEVER = numpy_reference.NEVER
+STOP = numpy_reference.STOP
+MORE_THAN_HALF = numpy_reference.MORE_THAN_HALF
+ByteTables = numpy_reference.ByteTables
 Forest = numpy_reference.Forest
+Open = numpy_reference.Open
+Surely = numpy_reference.Surely
 choose_tokens = _fastest(numpy_reference.choose_tokens)
 log_softmax = _fastest(numpy_reference.log_softmax)
 merge_symbols = _fastest(numpy_reference.merge_symbols)
 mixed_sums = _fastest(numpy_reference.mixed_sums)
 pair_mask = _fastest(numpy_reference.pair_mask)
+read_surely = _fastest(numpy_reference.read_surely)
 sorted_weights = _fastest(numpy_reference.sorted_weights)
 successor_mask = _fastest(numpy_reference.successor_mask)
 sums_by_byte = _fastest(numpy_reference.sums_by_byte)

@@ -29,6 +29,7 @@ import numpy as np
 
 from engine.covers import STOP, CoverState
 from engine.errors import InputError
+from engine.runs import Run, single_step
 from engine.vocab import FloatArray
 
 Rule = Literal["mean", "product"]
@@ -55,7 +56,7 @@ class Mix:
 
 @dataclass(frozen=True, eq=False)
 class MixedShares:
-    """Bounds on the mixed distribution. Implements `bytewise.Shares`."""
+    """Bounds on the mixed distribution. Implements `runs.Shares`."""
 
     known: FloatArray
     """(257,) lower bounds."""
@@ -82,6 +83,10 @@ class EnsembleState:
     def push(self, byte: int) -> EnsembleState:
         """The state once `byte` has been read by every member. Never asks a model."""
         return replace(self, members=tuple(member.push(byte) for member in self.members))
+
+    def run(self) -> Run[EnsembleState]:
+        """The next symbol, if it is certain. Never asks a model."""
+        return single_step(self)
 
     @cached_property
     def pruned(self) -> EnsembleState:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import ModelCorrupt
-from engine.kernels import sums_by_byte
+from engine.kernels import ByteTables, sums_by_byte
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -71,6 +71,8 @@ class Vocab:
         self.first_byte_starts: IntArray = np.searchsorted(self._columns[0], np.arange(257)).astype(np.int64)
         """(257,): tokens that start with byte b are rows [first_byte_starts[b], first_byte_starts[b + 1])."""
         self._first_rows: list[int] = self.first_byte_starts.tolist()
+        self.tables = ByteTables(self.order, self.row_of, self._columns, self.lengths, self.first_byte_starts)
+        """The same for kernels."""
 
     def __len__(self) -> int:
         return len(self.token_bytes)

@@ -7,6 +7,7 @@ in float64 and may differ from the native ones by a relative 1e-12.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -108,6 +109,196 @@ def two_greatest(values: FloatArray) -> tuple[int, float, float]:
         raise ValueError("there are no two values")
     place = int(values.argmax())
     return place, float(values[place]), float(np.partition(values, -2)[-2])
+
+
+MORE_THAN_HALF = 0.5 + 1e-9
+"""A known share above this is the greatest, whatever the others are; rounding is allowed for."""
+STOP = 256
+"""The symbol behind the 256 byte values: the text ends."""
+
+
+class ByteTables(NamedTuple):
+    """A vocabulary in the order of its bytes; "row" is a position in it."""
+
+    order: SmallIntArray
+    """(rows,) token ids."""
+    row_of: IntArray
+    """(tokens,) rows, -1 for what is no text."""
+    columns: ByteArray
+    """(depth, rows): byte `depth` of each token, 0 past its end."""
+    lengths: IntArray
+    """(rows,) bytes of each token."""
+    first_byte_starts: IntArray
+    """(257,): tokens that start with byte b are rows [first_byte_starts[b], first_byte_starts[b + 1])."""
+
+
+class Open(NamedTuple):
+    """A context (engine/contexts.py): what its last token may be, and with which weights."""
+
+    log_weight: float
+    """Natural log of P(context)."""
+    depth: int
+    """Bytes of the last token that were read."""
+    low: int
+    high: int
+    """The last token is one of these rows; they share their first `depth` bytes and go on behind them."""
+    weights: FloatArray | None
+    """(high - low,) P(last token | context), 0 where it is not canonical; None for a token not begun."""
+    row: FloatArray
+    """(tokens,) natural log-probabilities."""
+    allowed: BoolArray
+    """(rows,) the canonical ones."""
+    first_byte_sums: FloatArray | None
+    """(256,) as `sums_of_groups` finds them, if that was done."""
+    stop_share: float
+    """P(the text ends | context), 0 once the last token has begun."""
+
+
+class Surely(NamedTuple):
+    """What certainly comes next."""
+
+    symbols: list[int]
+    """Bytes, or STOP at the end."""
+    shares: list[float]
+    """What is known of each symbol's probability behind those before it."""
+    contexts: list[tuple[int, int, int, FloatArray, float]]
+    """Those whose last token goes on behind the symbols: number, low, high, weights, log of their mass."""
+    ended: list[tuple[int, int, int, float]]
+    """Last tokens that ended on the way: number of the context, bytes read by then, row, log of the mass."""
+    pending_log: float
+    """Natural log of the mass of what is pending behind the symbols."""
+    is_open: bool
+    """Whether what is pending could change what comes behind the symbols."""
+
+
+def read_surely(tables: ByteTables, contexts: Sequence[Open], pending_log: float) -> Surely | None:
+    """The bytes that are certainly the likeliest, one after another, as far as the contexts tell.
+
+    `pending_log` is the natural log of the mass of what was not scored. A symbol is certain if no other can
+    have more: `MORE_THAN_HALF`, or as much as the next one and all that is pending. Reading ends behind a
+    newline, behind a byte that is not ASCII and behind STOP; before a byte that starts no token, and where a
+    last token goes on past the columns. Tokens that end join what is pending. None if the first byte cannot
+    be told without the `first_byte_sums` of contexts.
+    """
+    unit = _unit(contexts, pending_log)
+    live = [_Read(k, context, unit) for k, context in enumerate(contexts)]
+    symbols, shares, ended = list[int](), list[float](), list[tuple[int, int, int, float]]()
+    is_open = False
+    while all(read.context.depth < len(tables.columns) for read in live):
+        pending = math.exp(pending_log - unit)
+        total = sum(read.mass for read in live) + pending
+        best, known = _peak(tables, live, total), 0.0
+        if best is None:
+            if any(read.context.weights is None and read.context.first_byte_sums is None for read in live):
+                return None
+            best, known = _certain(_known(tables, live), pending, total)
+        if best is None:
+            is_open = True
+            break
+        if best == STOP:
+            symbols.append(STOP)
+            shares.append(known / total if total else 0.0)
+            break
+        if tables.first_byte_starts[best] == tables.first_byte_starts[best + 1]:
+            break
+        held, over = sum(read.narrow(tables, best) for read in live), list[float]()
+        symbols.append(best)
+        for read in live:
+            over += [log for _, log in read.ended]
+            ended += [(read.number, len(symbols), row, log) for row, log in read.ended]
+        pending_log = float(np.logaddexp.reduce([pending_log, *over]))
+        live = [read for read in live if read.mass > 0]
+        shares.append(held / total)
+        if best == ord("\n") or best >= 0x80:
+            break
+    left = [
+        (read.number, read.context.low, read.context.high, read.context.weights, read.log_mass)
+        for read in live
+        if read.context.weights is not None
+    ]
+    return Surely(symbols, shares, left, ended, pending_log, is_open)
+
+
+def _unit(contexts: Sequence[Open], pending_log: float) -> float:
+    """The log of a mass that none is much larger than."""
+    masses = [context.log_weight for context in contexts if context.weights is None]
+    masses += [c.log_weight + math.log(c.weights.sum()) for c in contexts if c.weights is not None]
+    return max([pending_log, *masses, -1e300])
+
+
+class _Read:
+    """A context on the way; masses are counted in exp(unit)."""
+
+    def __init__(self, number: int, context: Open, unit: float) -> None:
+        self.number, self.context = number, context
+        self.scale = math.exp(context.log_weight - unit)
+        self.weight = 1.0 if context.weights is None else float(context.weights.sum())
+        self.ended = list[tuple[int, float]]()
+        """The last tokens that ended with the last byte: row and log of the mass."""
+
+    @property
+    def mass(self) -> float:
+        """Of the covers of this context."""
+        return self.scale * self.weight
+
+    @property
+    def log_mass(self) -> float:
+        """Its natural log, in no unit."""
+        return self.context.log_weight + math.log(self.weight)
+
+    def narrow(self, tables: ByteTables, byte: int) -> float:
+        """Reads the byte; returns the mass of what goes on or ends with it."""
+        c, column = self.context, tables.columns[self.context.depth]
+        first, high = (c.low + np.searchsorted(column[c.low : c.high], [byte, byte + 1])).tolist()
+        if c.weights is None:
+            weights = sorted_weights(c.row, tables.order[first:high], c.allowed[first:high])
+        else:
+            weights = c.weights[first - c.low : high - c.low]
+        low = first + int(np.count_nonzero(tables.lengths[first:high] == c.depth + 1))
+        found = enumerate(weights[: low - first].tolist(), first)
+        self.ended = [(row, c.log_weight + math.log(weight)) for row, weight in found if weight > 0]
+        rest = weights[low - first :]
+        self.context = c._replace(depth=c.depth + 1, low=low, high=high, weights=rest, stop_share=0.0)
+        self.weight = float(rest.sum())
+        return self.scale * float(weights.sum())
+
+
+def _peak(tables: ByteTables, live: Sequence[_Read], total: float) -> int | None:
+    """The first byte of a token that alone holds more than half; None if there is none."""
+    for read in live:
+        if (c := read.context).weights is None:
+            token = int(c.row.argmax())
+            row = int(tables.row_of[token])
+            is_text = row >= 0 and c.allowed[row]
+            if is_text and read.scale * math.exp(c.row[token]) > MORE_THAN_HALF * total:
+                return int(tables.columns[0, row])
+    return None
+
+
+def _known(tables: ByteTables, live: Sequence[_Read]) -> FloatArray:
+    """(257,) what is known of each symbol's mass."""
+    known = np.zeros(STOP + 1)
+    for read in live:
+        c = read.context
+        if c.weights is None:
+            assert c.first_byte_sums is not None
+            known[:STOP] += read.scale * c.first_byte_sums
+        else:
+            known[:STOP] += read.scale * sums_by_byte(c.weights, tables.columns[c.depth, c.low : c.high])
+        known[STOP] += read.scale * c.stop_share
+    return known
+
+
+def _certain(known: FloatArray, pending: float, total: float) -> tuple[int | None, float]:
+    """The symbol of most mass, and that mass, if what is `pending` cannot change which it is.
+
+    STOP if nothing can follow.
+    """
+    best, most, second = two_greatest(known)
+    if most == 0:
+        return (None if pending else STOP), 0.0
+    is_sure = pending == 0 or most > MORE_THAN_HALF * total or most >= second + pending
+    return (best if is_sure else None), most
 
 
 def choose_tokens(

@@ -288,18 +288,21 @@ auto sums_of_groups_wide(In<double> row, In<int64_t> order, In<bool> allowed, In
 
 FAST_CLONES double sum_of(const double *values, size_t count) { return sum(values, count); }
 
-// Adds to `sums` (256,) the sums by byte, times `scale`.
-void add_sums(const In<double> &weights, const In<uint8_t> &bytes, double scale, double *sums) {
-    const size_t count = bytes.size();
-    require(weights.size() == count, "weights and bytes differ in length");
+// Adds to `sums` (256,) the sums of `weights` by byte, times `scale`. The bytes ascend.
+void add_sums_of(const double *weights, const uint8_t *bytes, size_t count, double scale, double *sums) {
     for (size_t start = 0; start < count;) {
-        const uint8_t byte = bytes.data()[start];
+        const uint8_t byte = bytes[start];
         size_t end = start + 1;
-        while (end < count && bytes.data()[end] == byte) ++end;
-        require(end == count || bytes.data()[end] > byte, "the bytes do not ascend");
-        sums[byte] += scale * sum_of(weights.data() + start, end - start);
+        while (end < count && bytes[end] == byte) ++end;
+        require(end == count || bytes[end] > byte, "the bytes do not ascend");
+        sums[byte] += scale * sum_of(weights + start, end - start);
         start = end;
     }
+}
+
+void add_sums(const In<double> &weights, const In<uint8_t> &bytes, double scale, double *sums) {
+    require(weights.size() == bytes.size(), "weights and bytes differ in length");
+    add_sums_of(weights.data(), bytes.data(), bytes.size(), scale, sums);
 }
 
 auto sums_by_byte(In<double> weights, In<uint8_t> bytes) {
@@ -328,6 +331,8 @@ auto two_greatest(In<double> values) {
         if (i != place) next = std::max(next, all[i]);
     return nb::make_tuple(place, all[place], next);
 }
+
+#include "reading.h"
 
 // -- canonical tokens -----------------------------------------------------------------------------
 
@@ -506,6 +511,7 @@ NB_MODULE(_native, module) {
     module.def("sums_by_byte", &sums_by_byte, nb::arg("weights"), nb::arg("bytes_"));
     module.def("mixed_sums", &mixed_sums, nb::arg("scales"), nb::arg("weights"), nb::arg("bytes_"), nb::arg("last"));
     module.def("two_greatest", &two_greatest, nb::arg("values"));
+    module.def("read_surely", &read_surely, nb::arg("tables"), nb::arg("contexts"), nb::arg("pending_log"));
     module.def("choose_tokens", &choose_tokens, nb::arg("verdicts"), nb::arg("groups"), nb::arg("free"),
                nb::arg("reachable"));
     module.def("successor_mask", &successor_mask, nb::arg("verdicts"), nb::arg("left"), nb::arg("forest"));

@@ -1,0 +1,235 @@
+// Reading bytes while it is certain which one comes next. Definition: read_surely in numpy_reference.py.
+// Included by kernels.cpp, whose sums and weights it uses.
+
+constexpr double MORE_THAN_HALF = 0.5 + 1e-9;
+constexpr int STOP = 256;
+
+struct ByteTables {
+    In<int32_t> order;
+    In<int64_t> row_of;
+    In2<uint8_t> columns;
+    In<int64_t> lengths, first_byte_starts;
+
+    explicit ByteTables(nb::tuple fields)
+        : order(nb::cast<In<int32_t>>(fields[0])), row_of(nb::cast<In<int64_t>>(fields[1])),
+          columns(nb::cast<In2<uint8_t>>(fields[2])), lengths(nb::cast<In<int64_t>>(fields[3])),
+          first_byte_starts(nb::cast<In<int64_t>>(fields[4])) {
+        const size_t rows = order.size();
+        require(columns.shape(1) == rows && lengths.size() == rows, "order, columns and lengths differ in length");
+        require(first_byte_starts.size() == 257 && static_cast<size_t>(first_byte_starts.data()[256]) == rows,
+                "the first bytes' rows do not end with the last row");
+    }
+
+    const uint8_t *column(size_t depth) const { return columns.data() + depth * order.size(); }
+};
+
+// A context; its weights are those of rows [low, high), null for a token not begun.
+struct OpenContext {
+    size_t number;
+    double log_weight;
+    size_t depth, low, high;
+    In<double> row;
+    In<bool> allowed;
+    double stop_share;
+    const double *weights = nullptr, *first_byte_sums = nullptr;
+    nb::object owner;                  // of the weights
+    double weight = 1, scale = 1;      // sum of the weights; P(context) in the unit of all
+
+    OpenContext(size_t number, nb::tuple fields, const ByteTables &tables)
+        : number(number), log_weight(nb::cast<double>(fields[0])), depth(nb::cast<size_t>(fields[1])),
+          low(nb::cast<size_t>(fields[2])), high(nb::cast<size_t>(fields[3])), row(nb::cast<In<double>>(fields[5])),
+          allowed(nb::cast<In<bool>>(fields[6])), stop_share(nb::cast<double>(fields[8])) {
+        require(low <= high && high <= tables.order.size(), "a context's rows are outside of the vocabulary");
+        require(allowed.size() == tables.order.size(), "order and allowed differ in length");
+        if (!fields[4].is_none()) {
+            const auto given = nb::cast<In<double>>(fields[4]);
+            require(given.size() == high - low, "weights and rows differ in length");
+            weights = given.data(), owner = fields[4];
+            weight = sum_of(weights, high - low);
+        } else if (!fields[7].is_none()) {
+            const auto given = nb::cast<In<double>>(fields[7]);
+            require(given.size() == 256, "there are not 256 sums by first byte");
+            first_byte_sums = given.data();
+        }
+    }
+
+    double log_mass() const { return log_weight + std::log(weight); }
+    double mass() const { return scale * weight; }
+};
+
+struct EndedToken {
+    size_t number, read, row;
+    double log_mass;
+};
+
+FAST_CLONES size_t place_of_greatest(const double *values, size_t count) {
+    double lanes[LANES];
+    std::fill(lanes, lanes + LANES, -std::numeric_limits<double>::infinity());
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        for (size_t lane = 0; lane < LANES; ++lane)
+            lanes[lane] = values[i + lane] > lanes[lane] ? values[i + lane] : lanes[lane];
+    for (; i < count; ++i) lanes[0] = std::max(lanes[0], values[i]);
+    const double peak = *std::max_element(lanes, lanes + LANES);
+    for (i = 0; i < count && values[i] != peak;) ++i;
+    return i;
+}
+
+double log_of_sum(double a, double b) {
+    const double most = std::max(a, b), least = std::min(a, b);
+    return most + std::log1p(std::exp(least - most));
+}
+
+class Reader {
+  public:
+    Reader(nb::tuple tables, nb::sequence contexts, double pending_log)
+        : tables(tables), pending_log(pending_log) {
+        double unit = std::max(pending_log, LEAST_UNIT);
+        size_t number = 0;
+        for (nb::handle fields : contexts) live.emplace_back(number++, nb::cast<nb::tuple>(fields), this->tables);
+        for (const OpenContext &context : live) unit = std::max(unit, context.log_mass());
+        for (OpenContext &context : live) context.scale = std::exp(context.log_weight - unit);
+        this->unit = unit;
+    }
+
+    // None if a context's first bytes are not known and matter.
+    nb::object read() {
+        while (std::all_of(live.begin(), live.end(), [&](const auto &c) { return c.depth < tables.columns.shape(0); })) {
+            pending = std::exp(pending_log - unit);
+            double total = pending;
+            for (const OpenContext &context : live) total += context.mass();
+            int best = peak(total);
+            double known = 0;
+            if (best < 0) {
+                if (!are_sums_known()) return nb::none();
+                best = certain(total, known);
+            }
+            if (best < 0) {
+                is_open = true;
+                break;
+            }
+            if (best == STOP) {
+                take(STOP, total > 0 ? known / total : 0);
+                break;
+            }
+            const int64_t *starts = tables.first_byte_starts.data();
+            if (starts[best] == starts[best + 1]) break;
+            take(best, narrow(static_cast<uint8_t>(best)) / total);
+            if (best == '\n' || best >= 0x80) break;
+        }
+        return result();
+    }
+
+  private:
+    static constexpr double LEAST_UNIT = -1e300;
+
+    ByteTables tables;
+    double pending_log, unit, pending; // what was not scored: by exp(unit), which all masses are counted in
+    std::vector<OpenContext> live;
+    std::vector<EndedToken> ended;
+    nb::list symbols, shares;
+    size_t count = 0;
+    bool is_open = false;
+
+    void take(int symbol, double share) {
+        symbols.append(symbol), shares.append(share);
+        ++count;
+    }
+
+    bool are_sums_known() const {
+        return std::all_of(live.begin(), live.end(), [](const auto &c) { return c.weights || c.first_byte_sums; });
+    }
+
+    // The first byte of a token that alone holds more than half, or -1.
+    int peak(double total) const {
+        for (const OpenContext &context : live) {
+            if (context.weights) continue;
+            const size_t token = place_of_greatest(context.row.data(), context.row.size());
+            if (token >= tables.row_of.size()) continue;
+            const int64_t row = tables.row_of.data()[token];
+            if (row < 0 || !context.allowed.data()[row]) continue;
+            if (context.scale * std::exp(context.row.data()[token]) > MORE_THAN_HALF * total)
+                return tables.column(0)[row];
+        }
+        return -1;
+    }
+
+    // The symbol of most mass, and that mass, if what is pending cannot change which it is; else -1.
+    int certain(double total, double &most) const {
+        double known[257] = {};
+        for (const OpenContext &c : live) {
+            if (!c.weights)
+                for (size_t byte = 0; byte < 256; ++byte) known[byte] += c.scale * c.first_byte_sums[byte];
+            else
+                add_sums_of(c.weights, tables.column(c.depth) + c.low, c.high - c.low, c.scale, known);
+            known[STOP] += c.scale * c.stop_share;
+        }
+        const int best = static_cast<int>(std::max_element(known, known + 257) - known);
+        most = known[best];
+        double second = 0;
+        for (int symbol = 0; symbol < 257; ++symbol)
+            if (symbol != best) second = std::max(second, known[symbol]);
+        if (most == 0) return pending == 0 ? STOP : -1;
+        return pending == 0 || most > MORE_THAN_HALF * total || most >= second + pending ? best : -1;
+    }
+
+    // Reads the byte in every context; returns the mass of what goes on or ends with it.
+    double narrow(uint8_t byte) {
+        double held = 0;
+        for (OpenContext &context : live) held += context.scale * narrow(context, byte);
+        live.erase(std::remove_if(live.begin(), live.end(), [](const auto &c) { return !(c.weight > 0); }), live.end());
+        return held;
+    }
+
+    double narrow(OpenContext &c, uint8_t byte) {
+        const uint8_t *column = tables.column(c.depth);
+        const auto [from, to] = std::equal_range(column + c.low, column + c.high, byte);
+        const size_t first = from - column, high = to - column;
+        if (c.weights)
+            c.weights += first - c.low;
+        else
+            weigh_rows(c, first, high);
+        size_t low = first;
+        double ended_weight = 0;
+        for (const size_t length = c.depth + 1; low < high && static_cast<size_t>(tables.lengths.data()[low]) == length; ++low) {
+            const double weight = c.weights[low - first];
+            if (!(weight > 0)) continue;
+            ended.push_back({c.number, count + 1, low, c.log_weight + std::log(weight)});
+            ended_weight += weight;
+        }
+        c.weights += low - first;
+        c.low = low, c.high = high, ++c.depth;
+        c.stop_share = 0;
+        c.weight = sum_of(c.weights, high - low);
+        if (ended_weight > 0) pending_log = log_of_sum(pending_log, c.log_weight + std::log(ended_weight));
+        return ended_weight + c.weight;
+    }
+
+    void weigh_rows(OpenContext &c, size_t first, size_t high) {
+        const size_t size = high - first;
+        std::unique_ptr<double[]> fresh_weights(new double[size]);
+        double total = 0;
+        require(weigh(c.row.data(), c.row.size(), tables.order.data() + first, flags(c.allowed) + first, size,
+                      fresh_weights.get(), &total),
+                "order names a place outside of the row");
+        require(!std::isnan(total), "a weight is NaN");
+        c.weights = fresh_weights.get();
+        double *held = fresh_weights.release();
+        c.owner = nb::capsule(held, [](void *p) noexcept { delete[] static_cast<double *>(p); });
+    }
+
+    nb::object result() const {
+        nb::list contexts, over;
+        for (const OpenContext &c : live) {
+            if (!c.weights) continue;
+            nb::ndarray<nb::numpy, const double> weights(c.weights, {c.high - c.low}, c.owner);
+            contexts.append(nb::make_tuple(c.number, c.low, c.high, weights, c.log_mass()));
+        }
+        for (const EndedToken &t : ended) over.append(nb::make_tuple(t.number, t.read, t.row, t.log_mass));
+        return nb::make_tuple(symbols, shares, contexts, over, pending_log, is_open);
+    }
+};
+
+nb::object read_surely(nb::tuple tables, nb::sequence contexts, double pending_log) {
+    return Reader(tables, contexts, pending_log).read();
+}

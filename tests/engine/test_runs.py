@@ -1,0 +1,80 @@
+"""Runs: what is read at once is what would be read byte by byte."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.covers import CoverState
+from engine.runs import STOP, single_step
+from tests.engine.toy_models import ToyModel
+from tests.engine.toys import TOYS
+
+SEEDS = range(2)
+ASKS = 4
+SHARPNESS = 6.0
+
+
+def sharp(name: str, seed: int) -> ToyModel:
+    """A toy model that is often sure."""
+    model = ToyModel.random(TOYS[name], seed)
+
+    def row(path: tuple[int, ...]) -> np.ndarray:
+        logs = SHARPNESS * model.table(path)
+        return logs - np.logaddexp.reduce(logs)
+
+    return ToyModel(model.toy, row)
+
+
+def assert_same(one: CoverState, other: CoverState) -> None:
+    assert one.text == other.text
+    assert one.log_total == pytest.approx(other.log_total, abs=1e-9)
+    assert one.pending_log == pytest.approx(other.pending_log, abs=1e-9)
+    assert [(p.tokens, p.start) for p in sorted(one.pending, key=repr)] == [
+        (p.tokens, p.start) for p in sorted(other.pending, key=repr)
+    ]
+    assert [(c.tokens, c.low, c.high) for c in one.contexts] == [
+        (c.tokens, c.low, c.high) for c in other.contexts
+    ]
+    np.testing.assert_allclose(one.shares.known, other.shares.known, atol=1e-12)
+
+
+MERGELESS = ("no merges", "broken characters", "bytes alone")
+"""Toys most of whose tokens are one byte: runs are as short."""
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_a_run_is_a_chain_of_single_steps(name: str) -> None:
+    several = 0
+    for seed in SEEDS:
+        model = sharp(name, seed)
+        for text in [*model.toy.strings(2)][::2]:
+            state = model.open(text)
+            for _ in range(ASKS):
+                run, bytewise, shares = state.run(), state, []
+                for symbol in run.symbols:
+                    step = single_step(bytewise)
+                    assert step.symbols == (symbol,)
+                    bytewise, shares = step.state, [*shares, *step.shares]
+                assert run.shares == pytest.approx(shares, abs=1e-12)
+                if run.symbols and run.symbols[-1] != STOP:
+                    assert_same(run.state, bytewise)
+                if run.state.is_open or not run.symbols:
+                    assert not single_step(bytewise).symbols
+                several += len(run.symbols) > 1
+                if run.ends:
+                    break
+                state = run.state.ask()
+    assert several or name in MERGELESS
+
+
+def test_asking_forgets_that_it_was_uncertain_what_comes_next() -> None:
+    found = 0
+    for name in TOYS:
+        model = sharp(name, 0)
+        for text in model.toy.strings(1):
+            state = model.open(text).run().state
+            if state.is_open:
+                found += 1
+                assert not state.ask().is_open and not state.push(text[0]).is_open
+    assert found
