@@ -6,8 +6,14 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <new>
+
+#if __has_include(<sys/mman.h>)
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
 
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
 #define AVX2_INLINE inline __attribute__((always_inline, target("avx2,fma,f16c")))
@@ -26,6 +32,16 @@ template <typename T> struct Aligned {
     explicit Aligned(size_t count = 0)
         : numbers(static_cast<T *>(::operator new[](count * sizeof(T) + 64, std::align_val_t(64)))) {}
     T *data() const { return numbers.get(); }
+
+    // Gives the memory of a part back, in whole pages; what it holds is lost.
+    void release(size_t begin, size_t end) const {
+#ifdef MADV_DONTNEED
+        const uintptr_t page = sysconf(_SC_PAGESIZE);
+        const uintptr_t from = (reinterpret_cast<uintptr_t>(data() + begin) + page - 1) / page * page;
+        const uintptr_t to = reinterpret_cast<uintptr_t>(data() + end) / page * page;
+        if (from < to) madvise(reinterpret_cast<void *>(from), to - from, MADV_DONTNEED);
+#endif
+    }
 };
 
 AVX2_INLINE float sum_of(__m256 v) {

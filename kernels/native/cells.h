@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
+#include <queue>
 #include <stdexcept>
 #include <vector>
 
@@ -23,11 +25,14 @@ class Cells {
 
     // Of `count` cells at most `kept` stay in use once another path needs some.
     Cells(int count, int kept) : kept(kept), cells(count + 1) {
-        for (int cell = count; cell--;) unused.push_back(cell);
+        for (int cell = 0; cell < count; ++cell) unused.push(cell);
         at(NONE) = {};
     }
 
     int used() const { return static_cast<int>(cells.size() - 1 - unused.size()); }
+
+    // All cells from here on are free. The lowest free cell is taken first, so this is low.
+    int end() const { return beyond; }
 
     // Starts a call: its cells are those that are touched or appended from now on.
     void begin() { ++call; }
@@ -56,8 +61,9 @@ class Cells {
     // A new cell for a token. One must be free.
     int append(int parent, int token) {
         require(!unused.empty(), "no free cell");
-        const int cell = unused.back();
-        unused.pop_back();
+        const int cell = unused.top();
+        unused.pop();
+        beyond = std::max(beyond, cell + 1);
         at(cell) = {token, parent, NONE, at(parent).child, NONE, NONE, call};
         at(parent).child = cell;
         enter(cell, parent);
@@ -70,7 +76,9 @@ class Cells {
         while (*place != cell) place = &at(*place).sibling;
         *place = at(cell).sibling;
         leave(cell);
-        unused.push_back(cell);
+        at(cell).token = NONE;
+        unused.push(cell);
+        while (beyond && at(beyond - 1).token == NONE) --beyond;
     }
 
   private:
@@ -96,9 +104,10 @@ class Cells {
     }
 
     const int kept;
+    int beyond = 0;
     uint64_t call = 0;
     std::vector<Cell> cells; // the first one stands for the start of all texts
-    std::vector<int> unused;
+    std::priority_queue<int, std::vector<int>, std::greater<int>> unused;
 };
 
 } // namespace

@@ -26,6 +26,7 @@ class Plan {
     Plan(int cells, int kept) : cells(cells, kept), lines(1) {}
 
     int used_cells() const { return cells.used(); }
+    int end_of_cells() const { return cells.end(); }
     int left() const { return static_cast<int>(steps.size()) - done; }
     const Step *next() const { return steps.data() + done; }
 

@@ -115,6 +115,7 @@ class Transformer {
         read(parents, -1, nodes, "a parent that is none", question.parents);
         read(wanted, -1, nodes, "a wanted node that is none", question.wanted);
         plan.begin(question);
+        give_back_memory();
         return plan.left();
     }
 
@@ -186,6 +187,18 @@ class Transformer {
 
     float *cache_row(const Aligned<float> &cache, int layer, int kv_head, int cell) const {
         return cache.data() + ((size_t(layer) * kv_heads + kv_head) * capacity + cell) * dimension;
+    }
+
+    // Of cells beyond those in use, once they are many: a text may be longer than all that is kept.
+    void give_back_memory() {
+        const int end = plan.end_of_cells();
+        if (touched - end >= WORTH_RELEASING) {
+            for (const Aligned<float> *cache : {&keys, &values})
+                for (int stretch = 0; stretch < int(layers.size()) * kv_heads; ++stretch)
+                    cache->release((size_t(stretch) * capacity + end) * dimension, (size_t(stretch) * capacity + touched) * dimension);
+            touched = end;
+        }
+        touched = std::max(touched, end);
     }
 
     // Groups of rows of a matrix times `input`, by the whole team.
@@ -304,12 +317,14 @@ class Transformer {
         });
     }
 
+    static constexpr int WORTH_RELEASING = 128; // cells
     const int width, heads, kv_heads, dimension, hidden, vocab;
     const float epsilon, rope_base;
     const int capacity, largest_batch;
     Team team;
     Question question;
     Plan plan;
+    int touched = 0; // the cells from here on take no memory
     std::vector<Layer> layers;
     Matrix embedding;
     std::unique_ptr<Matrix> head;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,7 @@ def tiny(request: pytest.FixtureRequest) -> Tiny:
     return MODELS[request.param]
 
 
+STATUS = Path("/proc/self/status")
 Found = npt.NDArray[np.float32]
 Tree = tuple[Sequence[int], Sequence[int]]
 """Tokens and parents."""
@@ -101,6 +103,11 @@ def last_row(model: Any, path: Sequence[int]) -> tuple[Found, int]:
     """The row after a path, and how many tokens were evaluated for it."""
     rows, evaluated = ask(model, path, ((), ()), [-1])
     return rows[0], evaluated
+
+
+def anonymous_bytes() -> int:
+    (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("RssAnon:"))
+    return int(line.split()[1]) * 1024
 
 
 def some_path(length: int, seed: int = 0) -> list[int]:
@@ -234,6 +241,22 @@ def test_a_plan_that_is_not_carried_out_leaves_nothing() -> None:
         assert model.begin(some_path(60, seed), *chain(some_path(30, seed)), range(30)) == 90
     assert model.begin((), (), (), ()) == 0
     assert model.used_cells == 0
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="memory is read from Linux' /proc")
+def test_what_a_long_text_took_is_given_back_when_others_have_made_it_go() -> None:
+    cells, kept, a_cell = 1600, 400, 2 * 4 * 2 * 4 * 96
+    model = transformer.Transformer(
+        layers=2, width=32, heads=4, kv_heads=4, dimension=96, hidden=32, vocab=VOCAB, epsilon=1.0,
+        rope_base=1e4, cells=cells, kept=kept, largest_batch=BATCH, threads=1,
+    )  # fmt: skip
+    last_row(model, [1] * 10)
+    before = anonymous_bytes()
+    last_row(model, [1] * 1500)
+    assert anonymous_bytes() - before > 1400 * a_cell
+    last_row(model, [2] * 100)
+    assert model.used_cells == kept
+    assert anonymous_bytes() - before < (kept + 200) * a_cell
 
 
 @pytest.mark.parametrize(
