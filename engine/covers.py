@@ -164,7 +164,7 @@ class CoverSpace:
         low, high, ended = 0, vocab.rows, list[tuple[int, int]]()
         for end, byte in enumerate(text, 1):
             first, low, high = vocab.narrow(low, high, end - 1, byte)
-            if end == len(text) and allowed[first:high].any():
+            if end == len(text) and np.count_nonzero(allowed[first:high]):
                 return True
             ended += [(int(vocab.order[row]), end) for row in range(first, low) if allowed[row]]
             if low == high:
@@ -406,4 +406,7 @@ class CoverState:
 
 def _log_sum(pending: Sequence[Pending]) -> float:
     """Natural log of the sum of their weights."""
-    return float(np.logaddexp.reduce([p.log_weight for p in pending])) if pending else -math.inf
+    most = max([p.log_weight for p in pending], default=-math.inf)
+    if most == -math.inf or len(pending) == 1:
+        return most
+    return most + math.log(sum([math.exp(p.log_weight - most) for p in pending]))

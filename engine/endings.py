@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -29,11 +29,6 @@ from engine.vocab import FloatArray
 
 JOIN_BOUND = 0.1
 """J is known when its bounds are at most this far apart, in nats."""
-
-
-def log_mass(state: CoverState) -> float:
-    """Natural log of P(what `state` has read | its fixed tokens), pending covers counted in full."""
-    return state.shares.log_total if state.contexts or state.pending else -math.inf
 
 
 @dataclass(eq=False, slots=True)
@@ -55,23 +50,22 @@ class Ending:
     """Bytes of the join that the likeliest pending cover has read."""
     pending_log: float = field(init=False)
     """Natural log of what is pending behind the join; of P(text) before it was read."""
-
     unknown_log: float = field(init=False)
     """Natural log of what is pending behind the text and may be a stop."""
     is_known: bool = field(init=False)
     """Whether the bounds of J are close to each other."""
 
     def __post_init__(self) -> None:
-        there, mass = self.there, log_mass(self.here)
-        self.lower = -math.inf if there is None else log_mass(there) + _log(1 - there.shares.unknown)
-        self.upper = mass if there is None else log_mass(there)
-        self.pending_log = self.upper if there is None else _log_unknown(there)
+        there, mass = self.there, self.here.log_total
+        self.lower = -math.inf if there is None else there.log_total + _log(1 - _unknown(there))
+        self.upper = mass if there is None else there.log_total
+        self.pending_log = self.upper if there is None else there.pending_log
         self.unknown_log = -math.inf
         if self.ends_by_stop:
             stop, unknown = float(self.here.shares.known[STOP]), self.here.shares.unknown
             self.lower = _log_sum(self.lower, mass + _log(stop))
             self.upper = min(mass, _log_sum(self.upper, mass + _log(stop + unknown)))
-            self.unknown_log = mass + _log(unknown)
+            self.unknown_log = self.here.pending_log
         self.offset = self._offset()
         self.is_known = self.upper == -math.inf or self.upper - self.lower <= JOIN_BOUND
 
@@ -80,6 +74,11 @@ class Ending:
             return 0
         likeliest = max(self.there.pending, key=lambda p: p.log_weight)
         return max(0, likeliest.start - len(self.here.text))
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether it tells anything of how the join goes on."""
+        return self.offset > 0 or self.lower > -math.inf
 
     def estimate(self, rest: Sequence[float]) -> float:
         """What log J may turn out to be, if rest[k] is the log-probability of the join from its byte k on."""
@@ -94,11 +93,13 @@ class Ending:
         """The same with closer bounds, once the wanted rows are there. Reads the join first."""
         if self.there is None:
             here = self.here.pruned
-            return replace(self, here=here, there=here.read(join).pruned, marks=((0, log_mass(here)),))
+            there, mark = here.read(join).pruned, (0, here.log_total)
+            return Ending(self.text, here, self.ends_by_stop, there, (mark,))
         state = self._less_known()
         if state is self.here:
-            return replace(self, here=state.ask().pruned)
-        return replace(self, there=state.ask().pruned, marks=(*self.marks, (self.offset, self.pending_log)))
+            return Ending(self.text, state.ask().pruned, self.ends_by_stop, self.there, self.marks)
+        marks = (*self.marks, (self.offset, self.pending_log))
+        return Ending(self.text, self.here, self.ends_by_stop, state.ask().pruned, marks)
 
     def rest(self, length: int, log: float) -> FloatArray:
         """(length + 1,) natural logs of how the join went on here from each byte, if log J is `log`."""
@@ -137,7 +138,7 @@ class Branch:
         shares, left = self.state.shares, self.state.shares.known[:STOP].copy()
         left[list(self.tried)] = -1.0
         self.best, most, second = two_greatest(left)
-        self.upper = log_mass(self.state) + _log(most + shares.unknown)
+        self.upper = self.state.log_total + _log(most + shares.unknown)
         self.is_sure = shares.unknown <= JOIN_BOUND or most >= second + shares.unknown
 
     def estimate(self, rest: Sequence[float]) -> float:
@@ -162,8 +163,9 @@ def paths_of(state: CoverState) -> list[TokenPath]:
     return [state.fixed + pending.tokens for pending in state.pruned.worth_scoring]
 
 
-def _log_unknown(state: CoverState) -> float:
-    return log_mass(state) + _log(state.shares.unknown)
+def _unknown(state: CoverState) -> float:
+    """The share that pending covers hold at most."""
+    return math.exp(state.pending_log - state.log_total) if state.pending else 0.0
 
 
 def _log(share: float) -> float:

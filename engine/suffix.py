@@ -22,7 +22,7 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 
 from engine.covers import CoverSpace, CoverState
-from engine.endings import Branch, Ending, log_mass
+from engine.endings import Branch, Ending
 from engine.stop import Limits, whole_length
 from engine.tree import TokenPath
 from engine.types import Completion, Join
@@ -93,7 +93,7 @@ class SuffixSearch:
 
         If the budget was too small to find one: none if nothing may be missing, else what comes first.
         """
-        base = log_mass(state)
+        base = state.log_total
         self._scored.update(state.fixed + context.tokens for context in state.contexts)
         self._add(b"", state)
         while (paths := self._gather(count)) and self._may_ask():
@@ -120,7 +120,7 @@ class SuffixSearch:
     def _longest(self, base: float) -> Completion:
         text, branch = max(self._branches.items(), key=lambda item: len(item[0]))
         shown = text[: whole_length(text, self.limits.begun)].rstrip(b"\r\n")
-        return Completion(shown, log_mass(branch.state) - base, "tokens")
+        return Completion(shown, branch.state.log_total - base, "tokens")
 
     def _may_ask(self) -> bool:
         spent = self._evaluations >= SEARCH_EVALUATIONS or self._rows >= SEARCH_ROWS
@@ -147,7 +147,7 @@ class SuffixSearch:
                 paths |= dict.fromkeys(rows if paths else self._deeper(item, rows))
                 continue
             advanced = self._advance(item)
-            if any(isinstance(new, Ending) and self._is_news(new, least) for new in advanced):
+            if any(isinstance(new, Ending) and self._is_news(new, item, least) for new in advanced):
                 before, (least, rest) = (least, rest), self._outlook(count)
                 if (least, rest) != before:
                     heap, floor = self._heap(least, rest, waiting), max(floor, least - DOUBT_NATS)
@@ -156,9 +156,12 @@ class SuffixSearch:
                 self._push(heap, other, least, rest)
         return list(paths)[:ROUND_ROWS]
 
-    def _is_news(self, ending: Ending, least: float) -> bool:
-        """Whether the outlook may change with this ending."""
-        return ending.lower > least if self._best else ending.there is not None
+    def _is_news(self, ending: Ending, before: Branch | Ending, least: float) -> bool:
+        """Whether the outlook may change with this ending, which was another `before` or none."""
+        if self._best:
+            return ending.lower > least
+        was_begun = isinstance(before, Ending) and before.is_begun
+        return ending.there is not None and (ending.is_begun or was_begun)
 
     def _heap(self, least: float, rest: Sequence[float], without: set[Branch | Ending]) -> Heap:
         items: list[Branch | Ending] = [*self._branches.values(), *self._endings.values()]
@@ -184,10 +187,11 @@ class SuffixSearch:
     def _advance(self, item: Branch | Ending) -> list[Branch | Ending]:
         """Looks further, as far as that takes no row; what has changed or come up."""
         if isinstance(item, Ending):
-            while not item.is_known and not self._missing(item):
-                item = item.advanced(self.join)
-            self._endings[item.text] = item
-            return [item]
+            ending = item.advanced(self.join)
+            while not ending.is_known and not self._missing(ending):
+                ending = ending.advanced(self.join)
+            self._endings[ending.text] = ending
+            return [ending]
         if not item.is_sure:
             self._branches[item.text] = branch = item.advanced()
             return [branch]
@@ -238,7 +242,7 @@ class SuffixSearch:
             rest = -FIRST_NATS - BYTE_NATS * np.arange(length, -1.0, -1.0)
             rest[-1] = 0.0
             costs = rest.tolist()
-            begun = [e for e in self._endings.values() if e.offset or e.lower > -np.inf]
+            begun = [e for e in self._endings.values() if e.is_begun]
             if first := max(begun, key=lambda e: e.estimate(costs), default=None):
                 share = min(1.0, 2 * self._rows / SEARCH_ROWS)
                 rest += share * (first.rest(length, first.estimate(costs)) - rest)
