@@ -259,8 +259,8 @@ def main() -> None:
         order = order[1:] + order[:1]
         for name in [n for n in names if n == "off"] + order:
             methods[name].complete(place, kind, request)
-    about = f"{model.name}, {options.max_tokens} tokens, {options.max_lines} lines"
-    about += f"; {100 * share:.0f} % of the statements are repeated"
+    about = f"{model.name} on {type(model.backend).__name__}, {options.max_tokens} tokens"
+    about += f", {options.max_lines} lines; {100 * share:.0f} % of the statements are repeated"
     report(Console(width=120), about, {name: method.scores for name, method in methods.items()})
 
 

@@ -24,8 +24,8 @@ from functools import cached_property
 import numpy as np
 
 from engine.drafts.acceptance import Acceptance, BatchCosts
-from engine.drafts.lookup import LONGEST_MATCH, Lookup
-from engine.drafts.seen import Seen, drawn, likely_tokens
+from engine.drafts.lookup import LONGEST_MATCH, Followed, Lookup
+from engine.drafts.seen import Likely, Seen, drawn, likely_tokens
 from engine.tree import TokenPath
 from engine.types import Drafts
 from engine.vocab import FloatArray
@@ -33,6 +33,10 @@ from engine.vocab import FloatArray
 MOST_DRAFTED = 24
 """Most rows of a draft."""
 HISTORY = LONGEST_MATCH
+MOST_FOLLOWED = 2
+"""Tokens from texts that are guessed at a place."""
+MARGIN = 1.25
+"""How much more than its row's cost a guess must promise: the best of several estimates is too high."""
 STAND_LONGEST = 4
 STAND_DRAWN = 2
 """Tokens that `stand` draws at a place."""
@@ -177,7 +181,7 @@ class Drafter:
 
         `gain` is how many of the rows of an evaluation with `drafted` guesses will be needed.
         """
-        return share * self.costs.of(1 + drafted) > self.costs.slope * gain
+        return share * self.costs.of(1 + drafted) > MARGIN * self.costs.slope * gain
 
     def _push(self, heap: list[tuple[float, TokenPath]], path: TokenPath, head: bytes, share: float) -> None:
         """Puts the guesses behind `path` onto the heap."""
@@ -200,24 +204,29 @@ class Drafter:
         return lines < self._brief.max_lines
 
     def _guesses(self, history: TokenPath, head: bytes) -> list[_Guess]:
-        """The likeliest guess for each token that may follow."""
-        assert self._brief is not None
-        method, best = self._brief.method, dict[int, _Guess]()
-        headed = min(len(head), 3)
-        if method in ("lookup", "mixed"):
-            for rank, (token, length) in enumerate(self._lookup.after(history)):
-                kind = ("lookup", length, min(rank, 2), headed)
-                self._keep(best, token, kind, (0.3 + 0.05 * length) / (1 + rank))
-        if method != "lookup":
-            length, likely = self._seen[method].after(history)
-            if method == "stand":
-                likely = drawn(likely, STAND_DRAWN, self._random)
-            for token, share in likely.items():
-                kind = (method, length, int(share * 8), headed)
-                self._keep(best, token, kind, share * (0.5 + 0.1 * length))
-        return list(best.values())
+        """The tokens that texts and what the model said before speak for.
 
-    def _keep(self, best: dict[int, _Guess], token: int, kind: Hashable, prior: float) -> None:
-        guess = _Guess(token, self._acceptance.share(kind, prior), kind)
-        if token not in best or best[token].share < guess.share:
-            best[token] = guess
+        What both say makes one kind together, so that it is learned what it is worth if they agree.
+        """
+        assert self._brief is not None
+        method, headed = self._brief.method, min(len(head), 3)
+        found = self._lookup.after(history)[:MOST_FOLLOWED] if method in ("lookup", "mixed") else []
+        followed = {each.token: (rank, each) for rank, each in enumerate(found)}
+        length, likely = self._seen[method].after(history) if method != "lookup" else (0, Likely())
+        if method == "stand":
+            likely = drawn(likely, STAND_DRAWN, self._random)
+        guesses = []
+        for token in [*followed, *(token for token in likely if token not in followed)]:
+            rank, text = followed.get(token, (0, Followed(token, 0, 0.0)))
+            share = likely.get(token, 0.0)
+            by_text = (text.length, _coarse(text.share), rank) if text.length else None
+            kind = (by_text, (length, _coarse(share)) if length else None, headed)
+            doubt = 1 - text.share * min(0.95, 0.25 + 0.1 * text.length) if text.length else 1.0
+            prior = 1 - doubt * (1 - share * (0.35 + 0.1 * length))
+            guesses.append(_Guess(token, self._acceptance.share(kind, prior), kind))
+        return guesses
+
+
+def _coarse(share: float) -> int:
+    """The quarter that a share falls in."""
+    return min(3, int(share * 4))

@@ -1,29 +1,43 @@
 """Where the last tokens of a text stood before, and what followed there (prompt lookup).
 
-Source: Saxena, "Prompt Lookup Decoding", 2023. The longest match decides, as a suffix automaton would find
-it, but only the newest places of the last two tokens are looked at.
+Source: Saxena, "Prompt Lookup Decoding", 2023. All the newest places of the last two tokens have a vote,
+or of the last one where the two never stood together; each token that a match is longer makes it weigh more.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 MOST_TOKENS = 60_000
-"""Of all texts together; some 150 bytes each in the index."""
+"""Of all texts together; some 300 bytes each in the index."""
 PLACES = 16
-"""Newest places of a pair of tokens that are kept."""
+"""Newest places of a token, and of a pair of tokens, that are kept."""
 LONGEST_MATCH = 12
 """Longer matches are as good."""
+WEIGHT_OF_LENGTH = 4.0
+"""A match that is one token longer weighs so many times as much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A token that stood behind the same tokens before."""
+
+    token: int
+    length: int
+    """Tokens of the longest match that it followed."""
+    share: float
+    """Its part of all matches, weighted by their lengths."""
 
 
 class Lookup:
-    """Texts as tokens, by name, and an index of their pairs; the least recently used text goes first."""
+    """Texts by name, and an index of their tokens and pairs; the least recently used text goes first."""
 
     def __init__(self, most_tokens: int = MOST_TOKENS) -> None:
         self._most_tokens = most_tokens
         self._texts: OrderedDict[str, list[int]] = OrderedDict()
-        self._places: dict[tuple[int, int], list[tuple[str, int]]] = {}
+        self._places: dict[tuple[int, ...], list[tuple[str, int]]] = {}
         self._held = self._indexed = 0
 
     def learn(self, name: str, tokens: Sequence[int]) -> None:
@@ -49,28 +63,43 @@ class Lookup:
         self._held -= len(self._texts.pop(name, ()))
 
     def _index(self, name: str, text: Sequence[int], start: int) -> None:
-        for end in range(max(1, start), len(text)):
-            places = self._places.setdefault((text[end - 1], text[end]), [])
-            places.append((name, end))
-            if len(places) > 2 * PLACES:
-                del places[:PLACES]
+        for end in range(start, len(text)):
+            self._add((text[end],), (name, end))
+            if end:
+                self._add((text[end - 1], text[end]), (name, end))
         self._indexed += len(text) - start
 
-    def after(self, history: Sequence[int]) -> list[tuple[int, int]]:
-        """(token, length of the match) that followed the end of `history` before, the longest match first.
+    def _add(self, key: tuple[int, ...], place: tuple[str, int]) -> None:
+        places = self._places.setdefault(key, [])
+        places.append(place)
+        if len(places) > 2 * PLACES:
+            del places[:PLACES]
 
-        Matches are of at least two tokens and at most LONGEST_MATCH.
+    def after(self, history: Sequence[int]) -> list[Followed]:
+        """What followed the end of `history` before, the longest match first, then the greatest share.
+
+        Matches are of at most LONGEST_MATCH tokens, and of a single one only if there are no longer ones.
         """
-        if len(history) < 2:
-            return []
-        found: dict[int, int] = {}
-        for name, end in reversed(self._places.get((history[-2], history[-1]), [])[-PLACES:]):
+        for least in (2, 1):
+            found = self._voted(history, least)
+            if found:
+                whole = sum(weight for _, weight in found.values())
+                followed = [Followed(token, n, weight / whole) for token, (n, weight) in found.items()]
+                return sorted(followed, key=lambda f: (-f.length, -f.share))
+        return []
+
+    def _voted(self, history: Sequence[int], least: int) -> dict[int, tuple[int, float]]:
+        """Longest match and summed weights by token, from the places of the last `least` tokens."""
+        found: dict[int, tuple[int, float]] = {}
+        places = self._places.get(tuple(history[-least:]), []) if len(history) >= least else []
+        for name, end in dict.fromkeys(
+            reversed(places[-PLACES:])
+        ):  # what is learned again stands there twice
             text = self._texts.get(name, [])
-            if end + 1 < len(text):
-                length = _match(text, end, history)
-                if length > max(1, found.get(text[end + 1], 0)):
-                    found[text[end + 1]] = length
-        return sorted(found.items(), key=lambda item: -item[1])
+            if end + 1 < len(text) and (length := _match(text, end, history)) >= least:
+                longest, weight = found.get(text[end + 1], (0, 0.0))
+                found[text[end + 1]] = max(longest, length), weight + WEIGHT_OF_LENGTH**length
+        return found
 
 
 def _match(text: Sequence[int], end: int, history: Sequence[int]) -> int:

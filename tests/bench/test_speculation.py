@@ -64,7 +64,7 @@ def test_the_oracle_records_what_was_asked_for_and_drafts_nothing_outside_of_a_c
     request = Request(CODE[:60], max_tokens=6, max_lines=99)
     completer = Completer(replace(model, scorer=Scorer(model.backend, drafter=recorder)))
     completer.complete(replace(request, drafts="lookup"), StopSignal())
-    assert len(needed) >= 6 and recorder.drafted == 0
+    assert len(needed) > 3 and recorder.drafted == 0
     knowing = Oracle(model.tokenizer.vocab.token_bytes, 4, needed)
     Completer(replace(model, scorer=Scorer(model.backend, drafter=knowing))).open(request, StopSignal())
     assert knowing.drafted == 0

@@ -10,6 +10,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from engine.backends import native
 from engine.backends.base import StopSignal
 from engine.backends.fake import Table, random_table
 from engine.backends.llama_cpp import LlamaCppBackend
@@ -19,6 +20,7 @@ from engine.drafts.acceptance import BatchCosts
 from engine.drafts.drafter import Drafter
 from engine.fim import Template
 from engine.model import Model, load_model
+from engine.models.gguf import check
 from engine.tree import TokenPath
 from engine.types import Drafts, Request, Result
 from engine.vocab import FloatArray
@@ -164,6 +166,25 @@ def test_a_real_llama_says_the_same(method: Drafts, tmp_path: Path) -> None:
     found = said(drafting(model), [replace(request, drafts=method) for request in requests])
     assert [c.text for r in found for c in r.completions] == [c.text for r in without for c in r.completions]
     assert sum(result.usage.drafted_tokens for result in found) > 0
+    backend.close()
+
+
+def test_8_bit_weights_on_the_native_pass_say_the_same_to_the_bit(tmp_path: Path) -> None:
+    """Texts and their probabilities, greedy and sampled: a row is the same in any batch."""
+    path = tmp_path / "tiny.gguf"
+    write_tiny_llama(path, eight_bits=True)
+    gguf = check(path)
+    if native.why_not(gguf) == native.NOT_BUILT:
+        pytest.skip("no compiler, or no AVX2")
+    backend = native.NativeBackend(path, gguf, context_length=CONTEXT)
+    model = replace(model_of(order="psm"), scorer=Scorer(backend))
+    requests = [Request(CODE[:end], CODE[end:], max_tokens=24, max_lines=99) for end in range(10, 80, 3)]
+    requests += [replace(request, temperature=1.0, seed=seed) for seed, request in enumerate(requests)]
+    without = said(drafting(model), requests)
+    for method in DRAFTING:
+        found = said(drafting(model), [replace(request, drafts=method) for request in requests])
+        assert [r.completions for r in found] == [r.completions for r in without]
+        assert sum(result.usage.drafted_tokens for result in found) > 20
     backend.close()
 
 

@@ -4,40 +4,61 @@ from __future__ import annotations
 
 import random
 
-from engine.drafts.lookup import LONGEST_MATCH, Lookup
+import pytest
+
+from engine.drafts import lookup as lookup_module
+from engine.drafts.lookup import LONGEST_MATCH, WEIGHT_OF_LENGTH, Lookup
 
 
-def slow_after(texts: dict[str, list[int]], history: list[int]) -> dict[int, int]:
-    """By trying every place of every text."""
-    found: dict[int, int] = {}
+def slow_after(texts: dict[str, list[int]], history: list[int], least: int) -> dict[int, tuple[int, float]]:
+    """Longest match and summed weights by token, by trying every place of every text."""
+    found: dict[int, tuple[int, float]] = {}
     for text in texts.values():
         for end in range(len(text) - 1):
             length = 0
             while length < min(end + 1, len(history)) and text[end - length] == history[-1 - length]:
                 length += 1
-            if length > 1:
-                found[text[end + 1]] = max(found.get(text[end + 1], 0), min(length, LONGEST_MATCH))
+            if length >= least:
+                length = min(length, LONGEST_MATCH)
+                longest, weight = found.get(text[end + 1], (0, 0.0))
+                found[text[end + 1]] = max(longest, length), weight + WEIGHT_OF_LENGTH**length
     return found
 
 
-def test_it_finds_what_a_search_of_every_place_finds() -> None:
+def test_it_finds_what_a_search_of_every_place_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts change in their middle and are learned again. Single tokens count only where no pair is found."""
+    monkeypatch.setattr(lookup_module, "PLACES", 1000)
     rng = random.Random(1)
-    lookup, texts = Lookup(), dict[str, list[int]]()
-    for _ in range(200):
+    lookup, texts, single = Lookup(), dict[str, list[int]](), 0
+    for _ in range(300):
         name = rng.choice("abc")
-        text = texts.get(name, [])[: rng.randrange(40)] + [rng.randrange(9) for _ in range(rng.randrange(8))]
+        text = texts.get(name, [])[: rng.randrange(30)] + [rng.randrange(20) for _ in range(rng.randrange(8))]
         texts[name] = text
         lookup.learn(name, text)
-        history = [rng.randrange(9) for _ in range(2)] + text[-rng.randrange(1, 8) :]
-        assert dict(lookup.after(history)) == slow_after(texts, history)
+        history = [rng.randrange(20) for _ in range(2)] + text[-rng.randrange(1, 8) :]
+        pairs = slow_after(texts, history, 2)
+        expected = pairs or slow_after(texts, history, 1)
+        whole = sum(weight for _, weight in expected.values())
+        found = {each.token: (each.length, pytest.approx(each.share)) for each in lookup.after(history)}
+        assert {token: (n, weight / whole) for token, (n, weight) in expected.items()} == found
+        single += bool(expected and not pairs)
+    assert single > 20
 
 
-def test_the_longest_match_comes_first() -> None:
+def said(lookup: Lookup, history: list[int]) -> list[tuple[int, int]]:
+    return [(each.token, each.length) for each in lookup.after(history)]
+
+
+def test_the_longest_match_comes_first_and_those_that_agree_share_most() -> None:
     lookup = Lookup()
     lookup.learn("a", [1, 2, 3, 4, 9, 2, 3, 5])
-    assert lookup.after([1, 2, 3]) == [(4, 3), (5, 2)]
-    assert lookup.after([9, 2, 3]) == [(5, 3), (4, 2)]
-    assert lookup.after([3]) == lookup.after([7, 3]) == []
+    assert said(lookup, [1, 2, 3]) == [(4, 3), (5, 2)]
+    assert said(lookup, [9, 2, 3]) == [(5, 3), (4, 2)]
+    assert sorted(said(lookup, [7, 3])) == sorted(said(lookup, [3])) == [(4, 1), (5, 1)]
+    lookup.learn("b", [8, 3, 5, 0, 6, 3, 5])
+    shares = {each.token: each.share for each in lookup.after([7, 3])}
+    assert shares[5] == pytest.approx(0.75) and shares[4] == pytest.approx(0.25)
+    assert lookup.after([]) == lookup.after([7]) == []
 
 
 def test_a_typed_token_costs_one_place_however_long_the_text_is() -> None:
@@ -53,8 +74,8 @@ def test_the_oldest_text_goes_and_what_is_held_stays_bounded() -> None:
     lookup = Lookup(most_tokens=100)
     for number in range(50):
         lookup.learn(f"text {number}", range(number * 40, number * 40 + 40))
-        assert lookup._held <= 100 and len(lookup._places) <= 300
-    assert lookup.after([49 * 40, 49 * 40 + 1]) == [(49 * 40 + 2, 2)]
+        assert lookup._held <= 100 and len(lookup._places) <= 2 * 300
+    assert said(lookup, [49 * 40, 49 * 40 + 1]) == [(49 * 40 + 2, 2)]
     assert lookup.after([0, 1]) == []
 
 
@@ -64,6 +85,6 @@ def test_a_forgotten_text_is_not_found() -> None:
     lookup.learn("b", [4, 2, 5])
     lookup.forget("a")
     lookup.forget("never learned")
-    assert lookup.after([1, 2]) == [] and lookup._held == 3
+    assert said(lookup, [1, 2]) == [(5, 1)] and lookup._held == 3
     lookup.learn("a", [7, 8, 9])
-    assert lookup.after([7, 8]) == [(9, 2)]
+    assert said(lookup, [7, 8]) == [(9, 2)]
