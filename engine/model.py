@@ -18,6 +18,7 @@ from engine.models.store import resolve
 from engine.templates import separator_token, stop_tokens, template_from_metadata, with_control_tokens
 from engine.tokenizers.base import Tokenizer
 from engine.tokenizers.kept import kept_tokenizer
+from engine.types import Drafts
 
 DEFAULT_CONTEXT_TOKENS = 4096
 DEFAULT_KV_BUDGET_MB = 64
@@ -98,10 +99,12 @@ def open_gguf(
     ends = stop_tokens(metadata, family, stops)
     tokenizer = kept_tokenizer(with_control_tokens(metadata, template, ends), tables_dir())
     opened = _gguf_backend(path, gguf, backend, kv, context_length, kv_budget_mb * 2**20)
+    # A row of the native pass is the same in any batch, so drafts cannot change a text there.
+    auto: Drafts = "off" if backend == "llama.cpp" or why_not_native(gguf, kv) else "lookup"
     return Model(
         name=name,
         tokenizer=tokenizer,
-        scorer=Scorer(opened, drafter=Drafter(tokenizer.vocab.token_bytes)),
+        scorer=Scorer(opened, drafter=Drafter(tokenizer.vocab.token_bytes, auto=auto)),
         template=template,
         stop_tokens=ends,
         separator=separator_token(metadata),

@@ -22,8 +22,8 @@ from lsp_server.windows import Place
 
 CUT_BY_LIMIT = ("tokens", "deadline", "context")
 """Stop reasons of texts that would have gone on."""
-LOOKING_UP = ("lookup", "mixed")
-"""Drafts that look up texts."""
+LOOKING_UP = ("auto", "lookup", "mixed")
+"""Drafts that look up texts, or may."""
 SPARE_TEXTS = 3
 """How many texts are looked for ahead, in case the user types something else than what is shown."""
 

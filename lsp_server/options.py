@@ -35,7 +35,7 @@ class Settings:
     """The switch by `languageId`; `*` is any other. What is not named is on."""
     exclude: tuple[str, ...] | None = ()
     """Patterns in gitignore's syntax of files that are kept out; None if they cannot be read."""
-    drafts: Drafts = "off"
+    drafts: Drafts = "auto"
     """How the engine guesses rows before it needs them; changes its speed, never its answers."""
     suffix_scoring: SuffixScoring = "auto"
     """Where completions are chosen by how the text after the cursor follows them: inside lines, or also at

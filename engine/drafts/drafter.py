@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -78,7 +78,11 @@ class _Guess:
 class Drafter:
     """Guesses for one model. `begin` and `end` frame a completion; outside of it nothing is guessed."""
 
-    def __init__(self, token_bytes: Sequence[bytes], costs: BatchCosts | None = None) -> None:
+    def __init__(
+        self, token_bytes: Sequence[bytes], costs: BatchCosts | None = None, auto: Drafts = "off"
+    ) -> None:
+        """`auto` is what the method "auto" stands for with this model."""
+        self._auto = auto
         self.costs = costs or BatchCosts()
         self.drafted = self.accepted = 0
         """Rows that were scored as drafts, and those of them that decoding asked for."""
@@ -100,6 +104,8 @@ class Drafter:
 
     def begin(self, brief: Brief) -> None:
         """Decoding starts."""
+        if brief.method == "auto":
+            brief = replace(brief, method=self._auto)
         if brief.method == "off":
             return
         self._brief = brief

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MOST_TOKENS = 60_000
+MOST_TOKENS = 30_000
 """Of all texts together; some 300 bytes each in the index."""
 PLACES = 16
 """Newest places of a token, and of a pair of tokens, that are kept."""

@@ -19,7 +19,7 @@ from engine.completer import Completer
 from engine.drafts.acceptance import BatchCosts
 from engine.drafts.drafter import Drafter
 from engine.fim import Template
-from engine.model import Model, load_model
+from engine.model import Model, load_model, open_gguf
 from engine.models.gguf import check
 from engine.tree import TokenPath
 from engine.types import Drafts, Request, Result
@@ -31,7 +31,7 @@ from tests.engine.toy_models import ToyModel
 from tests.engine.toys import TOYS
 
 METHODS: tuple[Drafts, ...] = get_args(Drafts)
-DRAFTING = [method for method in METHODS if method != "off"]
+DRAFTING = [method for method in METHODS if method not in ("auto", "off")]
 
 
 class CheapRows(BatchCosts):
@@ -180,12 +180,27 @@ def test_8_bit_weights_on_the_native_pass_say_the_same_to_the_bit(tmp_path: Path
     model = replace(model_of(order="psm"), scorer=Scorer(backend))
     requests = [Request(CODE[:end], CODE[end:], max_tokens=24, max_lines=99) for end in range(10, 80, 3)]
     requests += [replace(request, temperature=1.0, seed=seed) for seed, request in enumerate(requests)]
-    without = said(drafting(model), requests)
+    without, drafted = said(drafting(model), requests), 0
     for method in DRAFTING:
         found = said(drafting(model), [replace(request, drafts=method) for request in requests])
         assert [r.completions for r in found] == [r.completions for r in without]
-        assert sum(result.usage.drafted_tokens for result in found) > 20
+        drafted += sum(result.usage.drafted_tokens for result in found)
+    assert drafted > 20, "random weights say little that can be guessed"
     backend.close()
+
+
+def test_auto_drafts_where_rows_are_the_same_in_any_batch(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    write_tiny_llama(path, eight_bits=True)
+    is_native = native.why_not(check(path)) is None
+    for backend, drafts in (("auto", is_native), ("llama.cpp", False)):
+        model = open_gguf(path, name="tiny", backend=backend, context_length=CONTEXT)
+        assert model.scorer.drafter is not None
+        model.scorer.drafter.costs = CheapRows()
+        requests = [Request(CODE[:end], CODE[end:], max_tokens=24, max_lines=99) for end in range(10, 80, 3)]
+        results = said(model, [replace(request, drafts="auto") for request in requests])
+        assert bool(sum(result.usage.drafted_tokens for result in results)) == drafts
+        model.backend.close()
 
 
 @pytest.fixture(scope="module")
