@@ -3,9 +3,9 @@
     python -m bench.bookkeeping [--rows 1,3,8] [--model NAME]
 
 Rows are asked of a `Scorer` on the native backend, behind a resident prompt. The call is taken apart by who
-works: the row cache, the backend's plan (what is resident, what is to be evaluated), log-softmax, the forward
-pass. Microseconds, median; the processor's caches hold what a pass over all weights has left there. The last
-line is JSON.
+works: the row cache, the backend's plan (what is resident, what is to be evaluated), the forward pass with
+its log-softmax. Microseconds, median; the processor's caches hold what a pass over all weights has left
+there. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import textwrap
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from engine.backends import native
 from engine.backends.base import StopSignal
 from engine.cache import Scorer
 from engine.model import load_model
 
 CONTEXT_BYTES = 2400
 ROUNDS = 40
-PARTS = ("row cache", "plan", "log-softmax", "forward pass")
+PARTS = ("row cache", "plan", "forward pass")
 
 
 class Clock:
@@ -71,7 +71,6 @@ def main() -> None:
     model, clock = load_model(options.model, backend="native", context_length=2048), Clock()
     backend: Any = model.backend
     backend._model = TimedModel(backend._model, clock)
-    native.log_softmax = clock.timed("log-softmax", native.log_softmax)
     backend.score = clock.timed("plan", backend.score)
     ask = clock.timed("row cache", Scorer(backend).rows)
     context = tuple(model.tokenizer.encode(Path(textwrap.__file__).read_bytes()[:CONTEXT_BYTES]))
@@ -85,10 +84,9 @@ def main() -> None:
             siblings = [path, *((*path[:-1], int(token)) for token in random.integers(100, 40_000, rows - 1))]
             clock.spent = dict.fromkeys(PARTS, 0.0)
             ask(siblings, StopSignal())
-            for part, inner in (("row cache", ("plan",)), ("plan", ("log-softmax", "forward pass"))):
-                measured[part].append(clock.spent[part] - sum(clock.spent[name] for name in inner))
-            for part in ("log-softmax", "forward pass"):
-                measured[part].append(clock.spent[part])
+            measured["forward pass"].append(clock.spent["forward pass"])
+            for part, inner in pairwise(PARTS):
+                measured[part].append(clock.spent[part] - clock.spent[inner])
         found[f"{rows} rows"] = {part: float(np.median(times)) * 1e6 for part, times in measured.items()}
     table = Table("", *PARTS, title=f"microseconds behind {len(context)} tokens")
     for name, times in found.items():

@@ -19,7 +19,6 @@ import numpy as np
 from engine.backends.base import StopSignal
 from engine.backends.chunks import ChunkSize
 from engine.errors import BackendError, Cancelled, ModelCorrupt
-from engine.kernels import log_softmax
 from engine.models.gguf import Gguf
 from engine.models.gguf_reader import TensorInfo
 from engine.tree import TokenTree
@@ -146,19 +145,19 @@ class NativeBackend:
 
     def _evaluate(self, tokens: int, stop: StopSignal) -> list[FloatArray]:
         """One model call; rows of the wanted nodes in it, in their order."""
-        logits = self._model.evaluate(tokens, np.frombuffer(stop.flag, np.uint8))
-        if logits is None:
+        try:
+            rows: list[FloatArray] | None = self._model.evaluate(tokens, np.frombuffer(stop.flag, np.uint8))
+        except ValueError as error:
+            raise BackendError(
+                f"the model computed no distribution ({error}); pull it again or take another weight type"
+            ) from None
+        if rows is None:
             self._chunk.aborted()
             raise Cancelled("the request was cancelled")
         self._chunk.evaluated(tokens)
         self.evaluations += 1
         self.tokens_evaluated += tokens
-        try:
-            return [log_softmax(logits[index : index + 1])[0] for index in range(len(logits))]
-        except ValueError as error:
-            raise BackendError(
-                f"the model computed no distribution ({error}); pull it again or take another weight type"
-            ) from None
+        return rows
 
     def close(self) -> None:
         """See `Backend.close`."""

@@ -7,6 +7,8 @@ the bytes of Q8_0 as GGUF has them, row after row. ValueError for sizes and numb
 from collections.abc import Sequence
 from typing import Any
 
+from engine_kernels.numpy_reference import FloatArray
+
 def is_supported() -> bool:
     """Whether this processor can run it."""
 
@@ -48,10 +50,12 @@ class Transformer:
         to be evaluated: those that are not in the cache, and the wanted ones. The least recently used ends
         of other texts make room; ValueError if context and tree do not fit into the cache.
         """
-    def evaluate(self, most: int, flag: Any) -> Any:
+    def evaluate(self, most: int, flag: Any) -> list[FloatArray] | None:
         """Evaluates the next `most` tokens of the plan, `largest_batch` at most.
 
-        Returns (rows, vocab) float32 logits of the wanted nodes among them, by increasing number, valid
-        until the next call. Once the first byte of `flag` (uint8) is set the call ends early and returns
-        None; what it was to evaluate is not in the cache then, and the rest of the plan is given up.
+        Returns (vocab,) natural log-probabilities for each of the wanted nodes among them, by increasing
+        number; the same bits as `log_softmax` of its logits. ValueError if logits are no distribution.
+
+        Once the first byte of `flag` (uint8) is set the call ends early and returns None; what it was to
+        evaluate is not in the cache then, and the rest of the plan is given up.
         """

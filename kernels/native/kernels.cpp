@@ -1,36 +1,11 @@
 // The native kernels. Contracts: kernels/README.md; definitions: engine_kernels/numpy_reference.py.
 
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <limits>
-#include <memory>
-#include <mutex>
 #include <queue>
-#include <stdexcept>
-#include <vector>
 
-// One copy of a loop for processors with AVX2 and FMA, one for all others of the kind; chosen when loaded.
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12
-#define FAST_CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))
-#elif defined(__x86_64__) && defined(__GLIBC__) && (__GNUC__ >= 8 || __clang_major__ >= 14)
-#define FAST_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define FAST_CLONES
-#endif
-#if defined(__GNUC__)
-#define INLINE inline __attribute__((always_inline))
-#define RESTRICT __restrict__
-#else
-#define INLINE inline
-#define RESTRICT
-#endif
+#include "rows.h"
 
 namespace nb = nanobind;
+using namespace rows;
 
 namespace {
 
@@ -43,152 +18,25 @@ void require(bool holds, const char *otherwise) {
 
 const uint8_t *flags(const In<bool> &booleans) { return reinterpret_cast<const uint8_t *>(booleans.data()); }
 
-// Memory of whole rows, used again: the first touch of fresh pages costs more than the arithmetic on a row.
-class Blocks {
-  public:
-    struct Free {
-        void operator()(double *block) const;
-    };
-    using Owned = std::unique_ptr<double, Free>;
-
-    // Room for `count` numbers behind a header that holds the count.
-    Owned take(size_t count) {
-        std::lock_guard<std::mutex> lock(mutex);
-        for (auto block = kept.begin(); block != kept.end(); ++block) {
-            if (size_of(*block) != count) continue;
-            Owned found(*block);
-            kept.erase(block);
-            return found;
-        }
-        double *block = new double[HEADER + count];
-        std::memcpy(block, &count, sizeof count);
-        return Owned(block + HEADER);
-    }
-
-    void give(double *block) noexcept {
-        std::lock_guard<std::mutex> lock(mutex);
-        if (size_of(block) >= WORTH_KEEPING && kept.size() < MOST) return kept.push_back(block);
-        delete[] (block - HEADER);
-    }
-
-  private:
-    static constexpr size_t HEADER = 4, WORTH_KEEPING = 4096, MOST = 16;
-
-    static size_t size_of(const double *block) {
-        size_t count;
-        std::memcpy(&count, block - HEADER, sizeof count);
-        return count;
-    }
-
-    std::mutex mutex;
-    std::vector<double *> kept = [] {
-        std::vector<double *> none;
-        none.reserve(MOST);
-        return none;
-    }();
-};
-
-Blocks &blocks() {
-    static Blocks *all = new Blocks; // never destroyed: arrays may outlive it
-    return *all;
-}
-
-void Blocks::Free::operator()(double *block) const { blocks().give(block); }
-
-// Hands an array over to Python.
-auto fresh_rows(Blocks::Owned values, std::initializer_list<size_t> shape) {
-    double *held = values.release();
-    nb::capsule owner(held, [](void *p) noexcept { blocks().give(static_cast<double *>(p)); });
-    return nb::ndarray<nb::numpy, double>(held, shape, owner);
-}
-
 template <typename T> auto fresh(std::unique_ptr<T[]> values, std::initializer_list<size_t> shape) {
     T *held = values.release();
     nb::capsule owner(held, [](void *p) noexcept { delete[] static_cast<T *>(p); });
     return nb::ndarray<nb::numpy, T>(held, shape, owner);
 }
 
-// -- exponentials ---------------------------------------------------------------------------------
-
-constexpr size_t LANES = 8, BLOCK = 512;
-constexpr double LEAST_LOG = -708.0;
-
-// e^x for x <= 0, to an ulp or two; 0 below LEAST_LOG, NaN for NaN. x = k ln 2 + r, |r| <= ln 2 / 2,
-// e^r by its Taylor polynomial, whose next term is 5e-18.
-INLINE double exp_of(double x) {
-    const double shift = 0x1.8p52;
-    const double shifted = x * 0x1.71547652b82fep0 + shift;
-    const double k = shifted - shift;
-    const double r = (x - k * 0x1.62e42fee00000p-1) - k * 0x1.a39ef35793c76p-33;
-    double p = 1.0 / 6227020800.0;
-    p = p * r + 1.0 / 479001600.0;
-    p = p * r + 1.0 / 39916800.0;
-    p = p * r + 1.0 / 3628800.0;
-    p = p * r + 1.0 / 362880.0;
-    p = p * r + 1.0 / 40320.0;
-    p = p * r + 1.0 / 5040.0;
-    p = p * r + 1.0 / 720.0;
-    p = p * r + 1.0 / 120.0;
-    p = p * r + 1.0 / 24.0;
-    p = p * r + 1.0 / 6.0;
-    p = p * r + 0.5;
-    p = p * r + 1.0;
-    p = p * r + 1.0;
-    uint64_t bits;
-    std::memcpy(&bits, &shifted, sizeof bits);
-    bits = (bits + 1023) << 52;
-    double scale;
-    std::memcpy(&scale, &bits, sizeof scale);
-    return x < LEAST_LOG ? 0.0 : p * scale;
-}
-
-FAST_CLONES float greatest(const float *values, size_t count) {
-    float lanes[2 * LANES];
-    std::fill(lanes, lanes + 2 * LANES, -std::numeric_limits<float>::infinity());
-    size_t i = 0;
-    for (; i + 2 * LANES <= count; i += 2 * LANES)
-        for (size_t lane = 0; lane < 2 * LANES; ++lane)
-            lanes[lane] = values[i + lane] > lanes[lane] ? values[i + lane] : lanes[lane];
-    for (; i < count; ++i) lanes[0] = std::max(lanes[0], values[i]);
-    return *std::max_element(lanes, lanes + 2 * LANES);
-}
-
-INLINE double sum(const double *values, size_t count) {
-    double lanes[LANES] = {};
-    size_t i = 0;
-    for (; i + LANES <= count; i += LANES)
-        for (size_t lane = 0; lane < LANES; ++lane) lanes[lane] += values[i + lane];
-    for (; i < count; ++i) lanes[0] += values[i];
-    double total = 0;
-    for (double part : lanes) total += part;
-    return total;
-}
-
-FAST_CLONES double sum_of_exp(const float *values, size_t count, double peak) {
-    double block[BLOCK], total = 0;
-    for (size_t start = 0; start < count; start += BLOCK) {
-        const size_t size = std::min(BLOCK, count - start);
-        for (size_t i = 0; i < size; ++i) block[i] = exp_of(values[start + i] - peak);
-        total += sum(block, size);
-    }
-    return total;
-}
-
-FAST_CLONES void subtract(const float *values, size_t count, double peak, double log_total, double *out) {
-    for (size_t i = 0; i < count; ++i) out[i] = (values[i] - peak) - log_total;
-}
+// -- rows -----------------------------------------------------------------------------------------
 
 auto log_softmax(In2<float> logits) {
     const size_t rows = logits.shape(0), vocab = logits.shape(1);
     Blocks::Owned out = blocks().take(rows * vocab);
     {
         nb::gil_scoped_release unlocked;
+        std::vector<double> sums(blocks_of(vocab));
         for (size_t row = 0; row < rows; ++row) {
             const float *values = logits.data() + row * vocab;
             const double peak = greatest(values, vocab);
-            const double total = sum_of_exp(values, vocab, peak);
-            if (!(total > 0)) throw nb::value_error("a row of logits has NaN, +inf or nothing but -inf");
-            subtract(values, vocab, peak, std::log(total), out.get() + row * vocab);
+            sums_of_exp(values, vocab, peak, sums.data());
+            subtract(values, vocab, peak, log_of_total(sums.data(), sums.size()), out.get() + row * vocab);
         }
     }
     return fresh_rows(std::move(out), {rows, vocab});

@@ -21,6 +21,7 @@
 #include "attention.h"
 #include "plan.h"
 #include "products.h"
+#include "rows.h"
 #include "team.h"
 #endif
 
@@ -140,9 +141,15 @@ class Transformer {
             return nb::none();
         }
         plan.evaluated(count);
-        size_t shape[2] = {asked.size(), size_t(vocab)};
-        int64_t strides[2] = {padded(vocab), 1};
-        return nb::cast(nb::ndarray<nb::numpy, const float>(logits.data(), 2, shape, nb::find(this), strides));
+        std::vector<rows::Blocks::Owned> found;
+        for (size_t row = 0; row < asked.size(); ++row) found.push_back(rows::blocks().take(vocab));
+        {
+            nb::gil_scoped_release released;
+            take_logs(found);
+        }
+        nb::list result;
+        for (auto &row : found) result.append(rows::fresh_rows(std::move(row), {size_t(vocab)}));
+        return result;
     }
 
   private:
@@ -240,6 +247,31 @@ class Transformer {
                       normed.scales_of(i));
         multiply_all<false>(head ? *head : embedding, normed, int(asked.size()), logits.data(), padded(vocab));
         return true;
+    }
+
+    // The logits' natural log-probabilities, as `log_softmax` computes them. A chunk is PIECE numbers of a row.
+    void take_logs(std::vector<rows::Blocks::Owned> &to) {
+        constexpr size_t PIECE = 8 * rows::BLOCK;
+        const size_t pieces = (vocab + PIECE - 1) / PIECE, blocks = rows::blocks_of(vocab);
+        std::vector<double> peaks(to.size() * pieces), sums(to.size() * blocks), totals;
+        const auto each_piece = [&](const auto &work) {
+            team.run(int(to.size() * pieces), [&](int chunk, int) {
+                const size_t row = chunk / pieces, piece = chunk % pieces, start = piece * PIECE;
+                work(row, piece, start, std::min(PIECE, vocab - start), logits.data() + row * padded(vocab) + start);
+            });
+        };
+        each_piece([&](size_t row, size_t piece, size_t, size_t count, const float *values) {
+            peaks[row * pieces + piece] = rows::greatest(values, count);
+        });
+        for (size_t row = 0; row < to.size(); ++row)
+            peaks[row] = *std::max_element(&peaks[row * pieces], &peaks[row * pieces] + pieces);
+        each_piece([&](size_t row, size_t, size_t start, size_t count, const float *values) {
+            rows::sums_of_exp(values, count, peaks[row], &sums[row * blocks + start / rows::BLOCK]);
+        });
+        for (size_t row = 0; row < to.size(); ++row) totals.push_back(rows::log_of_total(&sums[row * blocks], blocks));
+        each_piece([&](size_t row, size_t, size_t start, size_t count, const float *values) {
+            rows::subtract(values, count, peaks[row], totals[row], to[row].get() + start);
+        });
     }
 
     void norm(const Aligned<float> &weights, int count) {

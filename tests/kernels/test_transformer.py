@@ -28,17 +28,19 @@ Raw = dict[str, npt.NDArray[Any]]
 class Tiny:
     """Random weights of some sizes, as the model takes them and as its definition does."""
 
-    def __init__(self, *, heads: int, kv_heads: int, dimension: int, hidden: int, tied: bool) -> None:
+    def __init__(
+        self, *, heads: int, kv_heads: int, dimension: int, hidden: int, tied: bool, vocab: int = VOCAB
+    ) -> None:
         rng, width = np.random.default_rng(heads * dimension), 96
         self.sizes = Sizes(layers=2, heads=heads, kv_heads=kv_heads, epsilon=1e-5, rope_base=1e4)
         self.shape = {"width": width, "heads": heads, "kv_heads": kv_heads, "dimension": dimension,
-                      "hidden": hidden, "vocab": VOCAB, "layers": 2}  # fmt: skip
+                      "hidden": hidden, "vocab": vocab, "layers": 2}  # fmt: skip
         attended, kept = heads * dimension, kv_heads * dimension
         of_layer = {"attn_q": (attended, width), "attn_k": (kept, width), "attn_v": (kept, width),
                     "attn_output": (width, attended), "ffn_gate": (hidden, width), "ffn_up": (hidden, width),
                     "ffn_down": (width, hidden)}  # fmt: skip
         shapes = {f"blk.{layer}.{name}": size for layer in range(2) for name, size in of_layer.items()}
-        shapes |= dict.fromkeys(("token_embd",) if tied else ("token_embd", "output"), (VOCAB, width))
+        shapes |= dict.fromkeys(("token_embd",) if tied else ("token_embd", "output"), (vocab, width))
         norms = ["output_norm", *(f"blk.{i}.{kind}_norm" for i in range(2) for kind in ("attn", "ffn"))]
         self.raw: Raw = {name: (1 + 0.2 * rng.normal(size=width)).astype(np.float32) for name in norms}
         self.weights: dict[str, Floats] = {name: row.astype(float) for name, row in self.raw.items()}
@@ -46,9 +48,9 @@ class Tiny:
             blocks = np.frombuffer(q8_0(rng.normal(size=(rows, columns)) * 2 / columns**0.5), np.uint8)
             self.raw[name], self.weights[name] = blocks, dequantize(blocks, columns)
 
-    def opened(self, threads: int = 1, kept: int = CELLS) -> Any:
+    def opened(self, threads: int = 1, kept: int = CELLS, cells: int = CELLS) -> Any:
         model = transformer.Transformer(
-            **self.shape, epsilon=1e-5, rope_base=1e4, cells=CELLS, kept=kept, largest_batch=BATCH,
+            **self.shape, epsilon=1e-5, rope_base=1e4, cells=cells, kept=kept, largest_batch=BATCH,
             threads=threads,
         )  # fmt: skip
         for name, numbers in self.raw.items():
@@ -58,7 +60,10 @@ class Tiny:
         return model
 
     def expected(self, path: Sequence[int]) -> Floats:
-        return transformer_reference.logits(self.sizes, self.weights, path)
+        """(path, vocab) natural log-probabilities."""
+        logits = transformer_reference.logits(self.sizes, self.weights, path)
+        logs: Floats = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+        return logs
 
 
 MODELS = {
@@ -87,11 +92,11 @@ def ask(
 ) -> tuple[Found, int]:
     """Rows of the wanted nodes in their order, and how many tokens were evaluated for them."""
     left = evaluated = model.begin(context, *tree, wanted)
-    rows = [np.zeros((0, VOCAB), np.float32)]
+    rows = list[Found]()
     while left > 0:
-        rows.append(model.evaluate(min(most, left), RUNNING).copy())
+        rows += model.evaluate(min(most, left), RUNNING)
         left -= most
-    return np.concatenate(rows), evaluated
+    return np.array(rows), evaluated
 
 
 def path_rows(model: Any, path: Sequence[int], most: int = BATCH) -> Found:
@@ -119,6 +124,27 @@ def test_it_computes_its_definition(tiny: Tiny) -> None:
     found, expected = path_rows(tiny.opened(), path), tiny.expected(path)
     assert np.abs(expected).max() > 1, "logits that all but vanish would show nothing"
     assert np.abs(found - expected).max() < 2e-4 * np.abs(expected).max()
+
+
+def test_rows_of_a_vocabulary_of_several_pieces_are_distributions_and_the_same_bits_by_any_team() -> None:
+    many = Tiny(heads=2, kv_heads=2, dimension=32, hidden=32, tied=True, vocab=9001)
+    path = some_path(7)
+    rows = path_rows(many.opened(), path)
+    assert np.abs(rows - many.expected(path)).max() < 1e-3
+    np.testing.assert_allclose(np.exp(rows).sum(axis=1), 1, rtol=1e-12)
+    for threads in (2, 5):
+        assert np.array_equal(path_rows(many.opened(threads), path), rows)
+
+
+def test_weights_without_a_distribution_are_refused_and_the_cache_is_as_it_was(tiny: Tiny) -> None:
+    model, path = tiny.opened(), some_path(9)
+    expected = last_row(model, path)[0]
+    model.set_norm(0, "output_norm", np.full(96, np.nan, np.float32))
+    with pytest.raises(ValueError, match="NaN"):
+        last_row(model, path)
+    model.set_norm(0, "output_norm", tiny.raw["output_norm"])
+    row, evaluated = last_row(model, path)
+    assert evaluated == 1 and np.array_equal(row, expected)
 
 
 def test_a_thousandth_of_the_embedding_would_show(tiny: Tiny) -> None:
@@ -245,11 +271,9 @@ def test_a_plan_that_is_not_carried_out_leaves_nothing() -> None:
 
 @pytest.mark.skipif(not STATUS.exists(), reason="memory is read from Linux' /proc")
 def test_what_a_long_text_took_is_given_back_when_others_have_made_it_go() -> None:
-    cells, kept, a_cell = 1600, 400, 2 * 4 * 2 * 4 * 96
-    model = transformer.Transformer(
-        layers=2, width=32, heads=4, kv_heads=4, dimension=96, hidden=32, vocab=VOCAB, epsilon=1.0,
-        rope_base=1e4, cells=cells, kept=kept, largest_batch=BATCH, threads=1,
-    )  # fmt: skip
+    cells, kept, a_cell = 12_000, 400, 2 * 4 * 2 * 4 * 96  # so many that their memory is fresh
+    wide = Tiny(heads=4, kv_heads=4, dimension=96, hidden=32, tied=True)
+    model = wide.opened(kept=kept, cells=cells)
     last_row(model, [1] * 10)
     before = anonymous_bytes()
     last_row(model, [1] * 1500)
