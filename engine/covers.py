@@ -314,12 +314,17 @@ class CoverState:
             pending += ended
         return self.with_covers(contexts, pending)
 
-    @cached_property
+    @property
     def pruned(self) -> CoverState:
         """The same covers without the pending ones that cannot go on with what was read behind them.
 
         Never asks the model. This state if there are none.
         """
+        return self._pruned or self
+
+    @cached_property
+    def _pruned(self) -> CoverState | None:
+        """`pruned`, None for this state: one that held itself would wait for the garbage collector."""
         end, goes_on = len(self.text), self.space.goes_on
         kept = [
             p
@@ -327,9 +332,9 @@ class CoverState:
             if p.start == end or goes_on(self.settled + p.tokens, self.text[p.start :])
         ]
         if len(kept) == len(self.pending):
-            return self
+            return None
         pruned = self.with_covers(self.contexts, kept)
-        vars(pruned)["pruned"] = pruned
+        vars(pruned)["_pruned"] = None
         return pruned
 
     @property

@@ -88,7 +88,7 @@ class EnsembleState:
         """The next symbol, if it is certain. Never asks a model."""
         return single_step(self)
 
-    @cached_property
+    @property
     def pruned(self) -> EnsembleState:
         """The state with every member pruned; this one if that changes nothing."""
         members = tuple(member.pruned for member in self.members)

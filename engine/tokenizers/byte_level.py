@@ -35,6 +35,7 @@ from engine.tokenizers.cuts import (
     TokenCuts,
     VerdictArray,
 )
+from engine.tokenizers.masks import MaskCache
 from engine.tokenizers.pairs import Merge, PairTable
 from engine.tokenizers.pretokenize import Pretokenizer
 from engine.tokenizers.utf8 import continuing_bytes, partial_length
@@ -42,8 +43,6 @@ from engine.vocab import BoolArray, IntArray, TokenKind, Vocab
 
 _MOST_ENDS = 4096
 """Contexts whose ends are remembered."""
-_MASK_BYTES = 32 * 2**20
-"""Memory for the masks of contexts that were asked for last, of either kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +100,12 @@ class ByteLevelBPE:
             for groups in self._cuts.all_groups
         }
         self._continuation_rows = vocab.prefix_range(b"\x80")[0], vocab.prefix_range(b"\xc0")[0]
-        kept_masks = _MASK_BYTES // vocab.rows
-        self._final_after = lru_cache(maxsize=kept_masks)(self._final_successors)
-        self._successors_of = lru_cache(maxsize=kept_masks)(self._successors_after)
+        self._final_after = MaskCache(self._final_successors)
+        self._successors_of = MaskCache(self._successors_after)
         self._ends: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._end_of = lru_cache(maxsize=4096)(self._find_end)
         self._judged = lru_cache(maxsize=256)(self._judge)
-        self._verdicts = lru_cache(maxsize=max(64, kept_masks // 2))(self._find_verdicts)
+        self._verdicts = lru_cache(maxsize=128)(self._find_verdicts)
         self._verdicts_alone = lru_cache(maxsize=256)(self._judge_alone)
         self._shape_of = lru_cache(maxsize=1024)(self._find_shape)
 

@@ -39,11 +39,10 @@ the forest's preorder.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
 from engine.kernels import NEVER, Forest, pair_mask
+from engine.tokenizers.masks import MaskCache
 from engine.vocab import BoolArray, FloatArray, IntArray, SmallIntArray, Vocab
 
 _SYMBOL_TIME = -1.0
@@ -65,7 +64,7 @@ class PairTable:
         self._lengths: IntArray = np.array([len(b) for b in vocab.token_bytes], dtype=np.int64)
         self._derive(symbols, candidates, ranks)
         self._number_forest()
-        self.successors = lru_cache(maxsize=512)(self._successors)
+        self.successors = MaskCache(self._successors)
 
     # -- derivations ------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ import regex
 from engine.errors import InputError
 from engine.tokenizers.base import Encoding
 from engine.tokenizers.bpe import MergeTable
+from engine.tokenizers.masks import MaskCache
 from engine.tokenizers.pairs import Merge, PairTable
 from engine.tokenizers.utf8 import partial_length
 from engine.vocab import BoolArray, IntArray, TokenKind, Vocab
@@ -69,7 +70,7 @@ class SentencePieceBPE:
         self._merges = MergeTable(candidates, ranks)
         self._pairs = PairTable(vocab, np.array(symbols), candidates, ranks)
         self._reachable_rows = self._reachable()
-        self._successors_of = lru_cache(maxsize=256)(self._successors_after)
+        self._successors_of = MaskCache(self._successors_after)
 
     # -- derivations ------------------------------------------------------------------------------
 

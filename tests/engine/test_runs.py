@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -78,3 +81,24 @@ def test_asking_forgets_that_it_was_uncertain_what_comes_next() -> None:
                 found += 1
                 assert not state.ask().is_open and not state.push(text[0]).is_open
     assert found
+
+
+def test_states_go_as_soon_as_nobody_needs_them() -> None:
+    """They hold rows of the whole vocabulary: a state in a cycle would keep these until a collection."""
+    model = sharp("gpt-2", 0)
+    gone = 0
+    gc.collect()
+    gc.disable()
+    try:
+        for text in model.toy.strings(2):
+            state = model.open(text)
+            for _ in range(ASKS):
+                behind = state.run().state
+                pruned = behind.pruned
+                state, seen = pruned.ask(), [weakref.ref(behind), weakref.ref(pruned)]
+                del behind, pruned
+                gone += sum(left() is None for left in seen)
+                assert all(left() in (None, state) for left in seen)
+    finally:
+        gc.enable()
+    assert gone > 20
