@@ -16,8 +16,9 @@ keeps what it learns from one cursor to the next, as the engine does. The distri
 before the clock starts, so times are those of decoding. The methods take turns in going first.
 
 `fixed-N` is `mixed` with drafts of N rows whatever they are worth. `oracle-N` knows the rows that decoding
-without drafts asked for, and drafts the next N of them: no draft of N rows can do better. Speed-up is the
-total time without drafts by the total time with them. Prints tables and a JSON line.
+without drafts asked for, and drafts the next N of them: no draft of N rows can do better. `naive` decodes
+plain tokens, without drafts: what is left of the time if nothing is exact. Speed-up is the total time of the
+first method by that of another. Prints tables and a JSON line.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ from engine.drafts.acceptance import BatchCosts
 from engine.drafts.drafter import Drafter, Root
 from engine.model import Model, load_model
 from engine.tree import TokenPath
-from engine.types import SHOWN_PREFIX_BYTES, SHOWN_SUFFIX_BYTES, Completion, Drafts, Request, Usage
+from engine.types import SHOWN_PREFIX_BYTES, SHOWN_SUFFIX_BYTES, Completion, Request, Usage
 
-METHODS = ("off", "lookup", "recycling", "mixed", "oracle-1", "oracle-2", "oracle-4")
+METHODS = ("off", "naive", "lookup", "recycling", "mixed", "oracle-1", "oracle-2", "oracle-4")
 CLASSES = ("any", "repeated")
 NEAR_BYTES = 32_768
 """Of the file on either side of the cursor, what drafts may use."""
@@ -131,7 +132,8 @@ class Method:
         kind, _, most = name.partition("-")
         token_bytes = model.tokenizer.vocab.token_bytes
         self.most = int(most) if kind == "fixed" else drafter_module.MOST_DRAFTED
-        self.drafts: Drafts = "mixed" if kind == "fixed" else "lookup" if kind == "oracle" else name  # type: ignore[assignment]
+        drafts = {"fixed": "mixed", "oracle": "lookup", "naive": "off"}.get(kind, name)
+        self.options: dict[str, Any] = {"drafts": drafts, "method": "naive" if name == "naive" else "exact"}
         self.scores = {kind: Score() for kind in CLASSES}
         if name == "off" or kind == "oracle":
             self._drafter: Drafter = Oracle(token_bytes, int(most or 0), needed)
@@ -147,7 +149,7 @@ class Method:
         for side, text in (("before", place.before[-NEAR_BYTES:]), ("after", place.after[:NEAR_BYTES])):
             self._drafter.learn_text(f"{place.name} {side}", encode(text))
         completer.open(request, StopSignal())
-        result = completer.complete(replace(request, drafts=self.drafts), StopSignal())
+        result = completer.complete(replace(request, **self.options), StopSignal())
         best = result.completions[0] if result.completions else Completion(b"", 0.0, "end-of-middle")
         self.scores[kind].texts.append(best.text)
         self.scores[kind].usages.append(result.usage)

@@ -96,10 +96,12 @@ class Context:
             return None, ended
         return self.narrowed(low, high, weights, self.log_weight + math.log(mass)), ended
 
-    def opened(self, end: int) -> Open:
-        """The context behind `end` bytes, for kernels."""
+    def opened(self, end: int, is_summed: bool = False) -> Open:
+        """The context behind `end` bytes, for kernels; with the masses of its first bytes if it must be."""
         scored, depth = self.scored, end - self.start
-        sums, stop = scored.known_first_byte_sums, scored.stop_share if depth == 0 else 0.0
+        is_summed = is_summed and self.weights is None
+        sums = scored.first_byte_sums if is_summed else scored.known_first_byte_sums
+        stop = scored.stop_share if depth == 0 else 0.0
         return Open(
             self.log_weight, depth, self.low, self.high, self.weights, scored.row, scored.allowed, sums, stop
         )

@@ -233,11 +233,11 @@ class CoverState:
 
     def run(self) -> Run[CoverState]:
         """The symbols that certainly come next. Never asks the model."""
-        found = None if self.is_open else self._read_surely()
-        if found is None or not found[0]:
-            is_open = found is None or found[-1]
+        if self.is_open:
+            return Run((), (), self)
+        symbols, shares, contexts, ended, pending_log, is_open = self._read_surely()
+        if not symbols:
             return Run((), (), self) if is_open else single_step(self)
-        symbols, shares, contexts, ended, pending_log, is_open = found
         if symbols[-1] == STOP:
             return Run(tuple(symbols), tuple(shares), self)
         end, of = len(self.text), self.contexts
@@ -249,15 +249,14 @@ class CoverState:
         )  # fmt: skip
         return Run(tuple(symbols), tuple(shares), behind)
 
-    def _read_surely(self) -> Surely | None:
+    def _read_surely(self) -> Surely:
         """What `read_surely` finds. First bytes are summed only where no token alone holds more than half."""
         tables, end = self.space.tokenizer.vocab.tables, len(self.text)
         found = read_surely(tables, [c.opened(end) for c in self.contexts], self.pending_log)
         if found is None:
-            for context in self.contexts:
-                if context.weights is None:
-                    assert len(context.scored.first_byte_sums)
-            found = read_surely(tables, [c.opened(end) for c in self.contexts], self.pending_log)
+            opened = [c.opened(end, is_summed=True) for c in self.contexts]
+            found = read_surely(tables, opened, self.pending_log)
+        assert found is not None
         return found
 
     # -- scoring ----------------------------------------------------------------------------------
