@@ -92,9 +92,8 @@ class Lookup:
         """Longest match and summed weights by token, from the places of the last `least` tokens."""
         found: dict[int, tuple[int, float]] = {}
         places = self._places.get(tuple(history[-least:]), []) if len(history) >= least else []
-        for name, end in dict.fromkeys(
-            reversed(places[-PLACES:])
-        ):  # what is learned again stands there twice
+        newest_first = dict.fromkeys(reversed(places[-PLACES:]))  # what is learned again stands there twice
+        for name, end in newest_first:
             text = self._texts.get(name, [])
             if end + 1 < len(text) and (length := _match(text, end, history)) >= least:
                 longest, weight = found.get(text[end + 1], (0, 0.0))
