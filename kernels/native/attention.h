@@ -1,4 +1,6 @@
-// What the heads of a token see of the cells of its path.
+// What the heads of a token see of the cells of its path, a segment of it at a time: so threads share a path, and
+// tokens that are evaluated together read a segment from a near cache. Segments begin at multiples of SEGMENT, so sums
+// are taken in the same order in any batch.
 
 #pragma once
 
@@ -10,37 +12,48 @@
 
 namespace {
 
-// The sums of eight registers, one in each lane.
-AVX2_INLINE __m256 eight_sums(const __m256 *v) {
-    const __m256 a = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
-    const __m256 b = _mm256_hadd_ps(_mm256_hadd_ps(v[4], v[5]), _mm256_hadd_ps(v[6], v[7]));
-    return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+constexpr int SEGMENT = 128;  // cells of a path, from a multiple on, that are taken together
+constexpr int NEIGHBOURS = 4; // cells whose scores are computed together
+constexpr int HEADS = 3;      // computed together: with NEIGHBOURS their sums just fit the registers
+
+// The sums of four registers.
+AVX2_INLINE __m128 four_sums(const __m256 *v) {
+    const __m256 sums = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+    return _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1));
 }
 
-// query · keys · scale for a run of cells; `scores` has room for whole LANES. Returns the greatest.
-AVX2 float score(const float *query, const float *keys, const int32_t *cells, int count, int dimension, float scale,
-                 float *scores) {
-    __m256 most = _mm256_set1_ps(-INFINITY);
-    for (int at = 0; at < count; at += LANES) {
-        __m256 products[LANES];
-        const float *key[LANES];
-        for (int i = 0; i < LANES; ++i) {
-            products[i] = _mm256_setzero_ps();
+// query · keys · scale of COUNT heads for a run of cells, SEGMENT numbers for each head. Finds the greatest of each.
+template <int COUNT>
+AVX2 void score(const float *queries, const float *keys, const int32_t *cells, int count, int dimension, float scale,
+                float *scores, float *most) {
+    __m128 greatest[COUNT];
+    for (int head = 0; head < COUNT; ++head) greatest[head] = _mm_set1_ps(-INFINITY);
+    for (int at = 0; at < count; at += NEIGHBOURS) {
+        __m256 products[COUNT][NEIGHBOURS];
+        const float *key[NEIGHBOURS];
+        for (int i = 0; i < NEIGHBOURS; ++i) {
             key[i] = keys + size_t(cells[std::min(at + i, count - 1)]) * dimension;
+            for (int head = 0; head < COUNT; ++head) products[head][i] = _mm256_setzero_ps();
         }
         for (int d = 0; d < dimension; d += LANES) {
-            const __m256 asked = _mm256_loadu_ps(query + d);
-            for (int i = 0; i < LANES; ++i)
-                products[i] = _mm256_fmadd_ps(asked, _mm256_loadu_ps(key[i] + d), products[i]);
+            __m256 asked[COUNT];
+            for (int head = 0; head < COUNT; ++head) asked[head] = _mm256_loadu_ps(queries + head * dimension + d);
+            for (int i = 0; i < NEIGHBOURS; ++i) {
+                const __m256 held = _mm256_loadu_ps(key[i] + d);
+                for (int head = 0; head < COUNT; ++head)
+                    products[head][i] = _mm256_fmadd_ps(asked[head], held, products[head][i]);
+            }
         }
-        const __m256 found = _mm256_mul_ps(eight_sums(products), _mm256_set1_ps(scale));
-        _mm256_storeu_ps(scores + at, found);
-        most = _mm256_max_ps(most, found); // lanes beyond the end repeat the last cell
+        for (int head = 0; head < COUNT; ++head) {
+            const __m128 found = _mm_mul_ps(four_sums(products[head]), _mm_set1_ps(scale));
+            _mm_storeu_ps(scores + head * SEGMENT + at, found);
+            greatest[head] = _mm_max_ps(greatest[head], found); // lanes beyond the end repeat the last cell
+        }
     }
-    return greatest_of(most);
+    for (int head = 0; head < COUNT; ++head) most[head] = greatest_of(_mm256_set_m128(greatest[head], greatest[head]));
 }
 
-// exp(score - greatest) in place; returns their sum. What follows the scores up to whole LANES is set to 0.
+// e^(score - greatest) in place; returns their sum. What follows the scores up to whole LANES is set to 0.
 AVX2 float exponentiate(float *scores, int count, float greatest) {
     for (int at = count; at % LANES; ++at) scores[at] = -INFINITY;
     __m256 total = _mm256_setzero_ps();
@@ -54,53 +67,69 @@ AVX2 float exponentiate(float *scores, int count, float greatest) {
     return sum_of(total);
 }
 
-// Adds shares · values of a run of cells to WIDTH registers of numbers, `stride` apart in `values`.
-template <int WIDTH>
-AVX2 void gather(const float *shares, const float *values, const int32_t *cells, int count, int stride, float *sums) {
-    __m256 sum[WIDTH];
-    for (int i = 0; i < WIDTH; ++i) sum[i] = _mm256_loadu_ps(sums + LANES * i);
+// shares · values of COUNT heads over a run of cells: BLOCK numbers for each, `apart` in `sums`.
+template <int COUNT>
+AVX2 void gather(const float *shares, const float *values, const int32_t *cells, int count, int dimension, float *sums,
+                 int apart) {
+    constexpr int WIDTH = BLOCK / LANES;
+    __m256 sum[COUNT][WIDTH];
+    for (int head = 0; head < COUNT; ++head)
+        for (int i = 0; i < WIDTH; ++i) sum[head][i] = _mm256_setzero_ps();
     for (int at = 0; at < count; ++at) {
-        const float *value = values + size_t(cells[at]) * stride;
-        const __m256 share = _mm256_set1_ps(shares[at]);
-        for (int i = 0; i < WIDTH; ++i)
-            sum[i] = _mm256_fmadd_ps(share, _mm256_loadu_ps(value + LANES * i), sum[i]);
+        const float *value = values + size_t(cells[at]) * dimension;
+        __m256 share[COUNT];
+        for (int head = 0; head < COUNT; ++head) share[head] = _mm256_set1_ps(shares[head * SEGMENT + at]);
+        for (int i = 0; i < WIDTH; ++i) {
+            const __m256 held = _mm256_loadu_ps(value + LANES * i);
+            for (int head = 0; head < COUNT; ++head) sum[head][i] = _mm256_fmadd_ps(share[head], held, sum[head][i]);
+        }
     }
-    for (int i = 0; i < WIDTH; ++i) _mm256_storeu_ps(sums + LANES * i, sum[i]);
+    for (int head = 0; head < COUNT; ++head)
+        for (int i = 0; i < WIDTH; ++i) _mm256_storeu_ps(sums + head * apart + LANES * i, sum[head][i]);
 }
 
-AVX2 void scale_all(float *numbers, int count, float factor) {
-    for (int at = 0; at < count; at += LANES)
-        _mm256_storeu_ps(numbers + at, _mm256_mul_ps(_mm256_loadu_ps(numbers + at), _mm256_set1_ps(factor)));
+// What a head sees of a segment is its *sight*: the sum of the values weighted by e^(score - greatest), then the
+// greatest score and the sum of the weights.
+constexpr int sight_floats(int dimension) { return dimension + LANES; }
+constexpr int segments_of(int cells) { return (cells + SEGMENT - 1) / SEGMENT; }
+
+template <int COUNT>
+void see_heads(const float *queries, const float *keys, const float *values, const int32_t *cells, int count,
+               int dimension, float *sights, int apart) {
+    alignas(32) float shares[COUNT * SEGMENT], most[COUNT];
+    score<COUNT>(queries, keys, cells, count, dimension, 1 / std::sqrt(float(dimension)), shares, most);
+    for (int head = 0; head < COUNT; ++head) {
+        float *after = sights + head * apart + dimension;
+        after[0] = most[head];
+        after[1] = exponentiate(shares + head * SEGMENT, count, most[head]);
+    }
+    for (int d = 0; d < dimension; d += BLOCK)
+        gather<COUNT>(shares, values + d, cells, count, dimension, sights + d, apart);
 }
 
-// What a group of heads that share keys and values sees: softmax(query · keys) · values over the cells of a path.
-// `scratch` has room for `heads` times the path in whole LANES, and for a number more each. Cells are taken a few at a time: so they stay in the
-// nearest cache for all heads.
-void attend(const float *queries, const float *keys, const float *values, const int32_t *cells, int count, int heads,
-            int dimension, float *scratch, float *output) {
-    constexpr int RUN = 32;
-    const float scale = 1 / std::sqrt(float(dimension));
-    const int room = (count + LANES - 1) / LANES * LANES;
-    float *most = scratch + heads * room;
-    std::fill(most, most + heads, -INFINITY);
-    for (int at = 0; at < count; at += RUN)
-        for (int head = 0; head < heads; ++head)
-            most[head] = std::max(most[head], score(queries + head * dimension, keys, cells + at, std::min(RUN, count - at),
-                                                    dimension, scale, scratch + head * room + at));
-    std::memset(output, 0, sizeof(float) * heads * dimension);
-    for (int head = 0; head < heads; ++head) // from here on their sums
-        most[head] = exponentiate(scratch + head * room, count, most[head]);
-    for (int at = 0; at < count; at += RUN)
-        for (int head = 0; head < heads; ++head)
-            for (int d = 0; d < dimension;) {
-                float *sums = output + head * dimension + d;
-                const float *shares = scratch + head * room + at;
-                const bool is_wide = d + 2 * BLOCK <= dimension;
-                const auto part = is_wide ? gather<2 * BLOCK / LANES> : gather<BLOCK / LANES>;
-                part(shares, values + d, cells + at, std::min(RUN, count - at), dimension, sums);
-                d += is_wide ? 2 * BLOCK : BLOCK;
-            }
-    for (int head = 0; head < heads; ++head) scale_all(output + head * dimension, dimension, 1 / most[head]);
+// What `heads` heads that share keys and values see of a segment of at most SEGMENT cells; their sights are `apart`.
+inline void see(const float *queries, const float *keys, const float *values, const int32_t *cells, int count,
+                int heads, int dimension, float *sights, int apart) {
+    constexpr auto several = see_heads<HEADS>, two = see_heads<2>, one = see_heads<1>;
+    static_assert(HEADS == 3, "what is left over are one or two heads");
+    for (int head = 0, left; (left = heads - head) > 0; head += HEADS) {
+        const auto some = left >= HEADS ? several : left == 2 ? two : one;
+        some(queries + head * dimension, keys, values, cells, count, dimension, sights + head * apart, apart);
+    }
+}
+
+// softmax(query · keys) · values of a head over a whole path, from what it sees of the path's segments.
+AVX2 void join(const float *sights, int segments, int dimension, float *output) {
+    const int floats = sight_floats(dimension);
+    float most = -INFINITY, total = 0;
+    for (int i = 0; i < segments; ++i) most = std::max(most, sights[i * floats + dimension]);
+    std::fill(output, output + dimension, 0.0f);
+    for (int i = 0; i < segments; ++i, sights += floats) {
+        const float share = std::exp(sights[dimension] - most);
+        total += share * sights[dimension + 1];
+        for (int d = 0; d < dimension; ++d) output[d] += share * sights[d];
+    }
+    for (int d = 0; d < dimension; ++d) output[d] /= total;
 }
 
 } // namespace

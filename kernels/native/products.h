@@ -136,34 +136,30 @@ AVX2_INLINE __m256 halves(const uint8_t *bytes) {
 template <int COUNT, bool ADDS>
 AVX2 void multiply_tile(const uint8_t *group, const Quantized &input, int first, float *output, size_t stride) {
     __m256 low[COUNT], high[COUNT];
-    const int16_t *integers[COUNT];
-    const float *scales[COUNT];
-    for (int t = 0; t < COUNT; ++t) {
-        low[t] = high[t] = _mm256_setzero_ps();
-        integers[t] = input.row(first + t);
-        scales[t] = input.scales_of(first + t);
-    }
-    for (int block = 0; block < input.blocks; ++block, group += GROUP_BLOCK) {
+    for (int t = 0; t < COUNT; ++t) low[t] = high[t] = _mm256_setzero_ps();
+    const int16_t *integers = input.row(first);
+    const float *scales = input.scales_of(first);
+    for (int block = 0; block < input.blocks; ++block, ++scales, group += GROUP_BLOCK) {
         __m256i a[COUNT], b[COUNT];
         for (int t = 0; t < COUNT; ++t) a[t] = b[t] = _mm256_setzero_si256();
-#pragma GCC unroll 1 // more of it at once makes the compiler spill the sums
-        for (int column = 0; column < BLOCK; column += 2) {
-            const uint8_t *weights = group + ROWS * (2 + column);
+        const uint8_t *weights = group + 2 * ROWS;
+#pragma GCC unroll 2 // more of it at once makes the compiler spill the sums
+        for (int column = 0; column < BLOCK; column += 2, weights += 2 * ROWS, integers += 2) {
             const __m256i first_rows = widened(weights), last_rows = widened(weights + 2 * LANES);
             for (int t = 0; t < COUNT; ++t) {
                 int32_t two;
-                std::memcpy(&two, integers[t] + column, 4);
+                std::memcpy(&two, integers + size_t(t) * input.columns, 4);
                 const __m256i number = _mm256_set1_epi32(two);
                 a[t] = _mm256_add_epi32(a[t], _mm256_madd_epi16(first_rows, number));
                 b[t] = _mm256_add_epi32(b[t], _mm256_madd_epi16(last_rows, number));
+                asm("" : "+x"(a[t]), "+x"(b[t])); // so sums stay in their registers instead of moving about
             }
         }
         const __m256 first_scales = halves(group), last_scales = halves(group + 2 * LANES);
         for (int t = 0; t < COUNT; ++t) {
-            const __m256 scale = _mm256_set1_ps(scales[t][block]);
+            const __m256 scale = _mm256_set1_ps(scales[size_t(t) * input.blocks]);
             low[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(a[t]), _mm256_mul_ps(first_scales, scale), low[t]);
             high[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(b[t]), _mm256_mul_ps(last_scales, scale), high[t]);
-            integers[t] += BLOCK;
         }
     }
     for (int t = 0; t < COUNT; ++t) {

@@ -318,18 +318,41 @@ class Transformer {
         });
     }
 
-    // A chunk is the heads of one token that share keys and values.
+    // A few tokens at a time. A chunk is the heads that share keys and values, over a segment of the paths.
     void attend_all(int number, const Step *steps, int count) {
-        const int group = heads / kv_heads, part = group * dimension;
-        team.run(count * kv_heads, [&](int chunk, int thread) {
-            const int token = chunk / kv_heads, kv_head = chunk % kv_heads, length = steps[token].position + 1;
-            float *seen = room_of(thread, size_t(group) * (length + LANES) + part);
-            const float *queries = projected.data() + size_t(token) * layers[number].projections.rows + size_t(kv_head) * part;
-            attend(queries, cache_row(keys, number, kv_head, 0), cache_row(values, number, kv_head, 0),
-                   plan.path(steps[token]), length, group, dimension, seen + part, seen);
-            quantize(seen, part, attended.row(token) + kv_head * part, attended.scales_of(token) + kv_head * part / BLOCK);
+        constexpr int TOGETHER = 16;
+        for (int first = 0; first < count; first += TOGETHER)
+            attend_some(number, steps, first, std::min(count, first + TOGETHER));
+    }
+
+    void attend_some(int number, const Step *steps, int first, int end) {
+        int longest = 0;
+        for (int token = first; token < end; ++token) longest = std::max(longest, steps[token].position + 1);
+        const int group = heads / kv_heads, segments = segments_of(longest), floats = sight_floats(dimension);
+        const size_t apart = size_t(segments) * floats; // of the sights of two heads
+        if (sights.size() < (end - first) * heads * apart) sights.resize(2 * (end - first) * heads * apart);
+        team.run(kv_heads * segments, [&](int chunk, int) {
+            const int kv_head = chunk / segments, segment = chunk % segments, begin = segment * SEGMENT;
+            for (int token = first; token < end; ++token) {
+                const int length = steps[token].position + 1, head = kv_head * group;
+                if (begin >= length) continue;
+                see(queries_of(token) + head * dimension, cache_row(keys, number, kv_head, 0),
+                    cache_row(values, number, kv_head, 0), plan.path(steps[token]) + begin,
+                    std::min(SEGMENT, length - begin), group, dimension,
+                    sights.data() + ((token - first) * heads + head) * apart + segment * floats, int(apart));
+            }
+        });
+        each_token(end - first, [&](int at) {
+            const int token = first + at;
+            float *seen = queries_of(token); // which have been answered
+            for (int head = 0; head < heads; ++head)
+                join(sights.data() + (at * heads + head) * apart, segments_of(steps[token].position + 1), dimension,
+                     seen + head * dimension);
+            quantize(seen, heads * dimension, attended.row(token), attended.scales_of(token));
         });
     }
+
+    float *queries_of(int token) const { return projected.data() + size_t(token) * (heads + 2 * kv_heads) * dimension; }
 
     float *room_of(int thread, size_t floats) {
         if (scratch[thread].size() < floats) scratch[thread].resize(2 * floats);
@@ -364,6 +387,7 @@ class Transformer {
     size_t logit_rows = 0;
     Quantized normed, attended, gated;
     std::vector<int> asked; // which tokens of the batch are wanted
+    std::vector<float> sights; // by token, head and segment
     std::vector<std::vector<float>> scratch;
 };
 

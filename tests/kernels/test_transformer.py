@@ -68,6 +68,8 @@ class Tiny:
         return logs
 
 
+SEGMENT, TOGETHER = 128, 16
+"""Cells of a path, and tokens, that attention takes together (`attention.h`, `transformer.cpp`)."""
 MODELS = {
     "grouped heads": Tiny(heads=6, kv_heads=2, dimension=32, hidden=160, tied=True),
     "wide heads": Tiny(heads=2, kv_heads=2, dimension=96, hidden=64, tied=False),
@@ -148,6 +150,32 @@ def test_weights_without_a_distribution_are_refused_and_the_cache_is_as_it_was(t
     model.set_norm(0, "output_norm", tiny.raw["output_norm"])
     row, evaluated = last_row(model, path)
     assert evaluated == 1 and np.array_equal(row, expected)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3, 4, 5, 6, 7])
+def test_any_number_of_heads_may_share_keys_and_values_on_a_path_of_several_segments(heads: int) -> None:
+    tiny = Tiny(heads=2 * heads, kv_heads=2, dimension=32, hidden=32, tied=True)
+    path = some_path(2 * SEGMENT + 9, heads)
+    rows, expected = path_rows(tiny.opened(2, cells=len(path)), path), tiny.expected(path)
+    assert np.abs(rows - expected).max() < 2e-4 * np.abs(expected).max()
+
+
+def test_paths_that_part_and_end_in_different_segments_are_the_same_bits_as_alone(tiny: Tiny) -> None:
+    """More tokens than attention takes together, some in the first segment, some in the second or third."""
+    trunk, cells = some_path(SEGMENT - 7), 4 * SEGMENT
+    ends = [some_path(length, seed) for seed, length in enumerate((3, 7, 8, SEGMENT + 9))]
+    tokens, parents = list[int](), list[int]()
+    for end in ends:
+        parents += [-1, *range(len(tokens), len(tokens) + len(end) - 1)]
+        tokens += end
+    assert len(tokens) > 2 * TOGETHER
+    for threads, most in ((1, BATCH), (2, 23), (5, TOGETHER + 1)):
+        model = tiny.opened(threads, kept=cells, cells=cells)
+        rows, _ = ask(model, trunk, (tokens, parents), range(len(tokens)), most)
+        for end in ends:
+            alone = path_rows(tiny.opened(cells=cells), trunk + end, 1)[len(trunk) :]
+            assert np.array_equal(rows[: len(end)], alone)
+            rows = rows[len(end) :]
 
 
 def test_a_thousandth_of_the_embedding_would_show(tiny: Tiny) -> None:
