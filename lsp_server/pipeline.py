@@ -59,7 +59,9 @@ async def complete(
     """What to show at `position`, best first; empty when there is nothing to say.
 
     `by_hand`: the user pressed a key for it. A request supersedes older ones of its own `channel`.
-    Raises InputError for a position outside the document, CancelledError when superseded or cancelled.
+    Raises InputError for a position outside the document, CancelledError when superseded, cancelled,
+    withdrawn with its engine or options, or asked of a text that has moved on in another direction: an
+    editor would take an empty answer for the newer text's, and hide what it shows there.
     """
     session.attend(uri)
     reason = session.silence(uri, by_hand=by_hand)
@@ -74,6 +76,9 @@ async def complete(
             snapshot = session.snapshot(uri, position)
             found = await _find(session, snapshot)
             snapshot, found = _now(session, snapshot, found)
+    except Diverged:
+        session.last_silence = MOVED_ON
+        raise asyncio.CancelledError from None
     finally:
         session.on_change()
     answer = found.answer
@@ -116,7 +121,10 @@ def opened(session: Session, uri: str) -> None:
 
 
 async def _find(session: Session, snapshot: Snapshot) -> _Found:
-    """What is known to follow, or what the engine says; nothing, with a report, if it cannot answer."""
+    """What is known to follow, or what the engine says; nothing, with a report, if it cannot answer.
+
+    Raises Diverged if the text moves on.
+    """
     known = session.suggestions.known.lookup(snapshot.place)
     if known is not None:
         return _Found(known, "known")
@@ -127,8 +135,8 @@ async def _find(session: Session, snapshot: Snapshot) -> _Found:
             found = await _from_engine(session, snapshot)
     except EngineDied:
         return _Found(NOTHING, "nothing", ENGINE_DOWN)  # the engine client reports it
-    except (Cancelled, Diverged):
-        return _Found(NOTHING, "nothing", MOVED_ON)
+    except Cancelled:
+        raise Diverged from None
     except TimeoutError:
         sentence = f"no completion within {limit_ms} ms; a smaller model answers sooner"
         reason = Reason("late", sentence, is_fault=True)
@@ -163,15 +171,15 @@ async def _from_engine(session: Session, snapshot: Snapshot) -> _Found:
 
 
 def _now(session: Session, snapshot: Snapshot, found: _Found) -> tuple[Snapshot, _Found]:
-    """The same for the document as it is now: unchanged, typed along, or stale and therefore nothing."""
+    """The same for the document as it is now: unchanged, or typed along. Raises Diverged if it is neither."""
     document = session.documents.get(snapshot.uri)
     if document is not None and document.version == snapshot.version:
         return snapshot, found
     now = session.edited_snapshot(snapshot.uri)
     known = session.suggestions.known.lookup(now.place) if now is not None else None
-    if known is None:
-        return now or snapshot, _Found(NOTHING, found.source, MOVED_ON)
-    return now or snapshot, _Found(known, found.source)
+    if now is None or known is None:
+        raise Diverged
+    return now, _Found(known, found.source)
 
 
 def _texts(session: Session, snapshot: Snapshot, answer: Answer) -> list[bytes]:

@@ -56,7 +56,7 @@ async def test_typing_something_else_cancels_at_the_change(client: Any, engine_l
     _, future = client.ask(0, 6)
     await engine_log.wait_for("step", 3)
     client.insert(0, 6, "X", 2)
-    assert await client.outcome(future) == []
+    assert await client.outcome(future) == CANCELLED
     await engine_log.wait_for("cancelled")
     assert await client.texts(0, 7) == ["_done"]
 
