@@ -38,7 +38,7 @@ from engine.backends.base import StopSignal
 from engine.cache import Scorer
 from engine.completer import Completer, limits_of
 from engine.decode import Decoder
-from engine.kernels import Forest
+from engine.kernels import Forest, SuccessorRule
 from engine.model import Model, load_model
 from engine.types import Request
 from engine_kernels import numpy_reference
@@ -71,6 +71,7 @@ def cases(vocab: int, random: np.random.Generator) -> list[Case]:
     groups = random.integers(0, 100, vocab).astype(np.int16)
     table, forest = random_merges(vocab, random), random_forest(vocab, random)
     judged = random.integers(0, 3, vocab).astype(np.int8)
+    rule = SuccessorRule(judged, int(random.integers(vocab)), forest)
     word = random.integers(0, 256, WORD).astype(np.int32)
     found = [
         Case(f"log_softmax, {rows} rows", "log_softmax", (np.ascontiguousarray(logits[:rows]),))
@@ -95,7 +96,8 @@ def cases(vocab: int, random: np.random.Generator) -> list[Case]:
         Case("two_greatest", "two_greatest", (np.exp(row[:257]),)),
         Case("choose_tokens", "choose_tokens", (verdicts, groups, allowed, reachable)),
         Case("pair_mask", "pair_mask", (int(random.integers(vocab)), forest, vocab)),
-        Case("successor_mask", "successor_mask", (judged, int(random.integers(vocab)), forest)),
+        Case("successor_mask, all tokens", "successor_mask", (rule, 0, vocab)),
+        Case("successor_mask, 500 tokens", "successor_mask", (rule, vocab // 2, vocab // 2 + 500)),
         Case(f"merge_symbols, {WORD} of them", "merge_symbols", (word, *table)),
     ]
 
@@ -139,7 +141,7 @@ def random_forest(vocab: int, random: np.random.Generator) -> Forest:
     ]
     derivations = [
         rank[children], part, rank[part], row[preorder[part]], rank[children], rank[children],
-        preorder[children], end[children],
+        preorder[children], end[children], children,
     ]  # fmt: skip
     return Forest(
         tokens=np.stack(tokens, axis=1).astype(np.int32),

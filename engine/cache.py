@@ -9,12 +9,13 @@ from itertools import pairwise
 
 from engine.backends.base import Backend, StopSignal
 from engine.drafts.drafter import Drafter, Root
-from engine.tree import TokenPath, common_prefix_length, tree_of
+from engine.tree import ROOT, TokenPath, TokenTree, common_prefix_length, tree_of
 from engine.vocab import FloatArray
 
 ROW_BUDGET_BYTES = 32 * 2**20
 LARGEST_TREE = 48
 """Most nodes wanted of one evaluation; larger trees are scored in parts."""
+NO_TREE = TokenTree((), ())
 MOST_LEAVES = 16
 """Most leaves of a tree: half of a backend's sequences, as each may need one to copy from."""
 
@@ -43,6 +44,8 @@ class Scorer:
         All paths that are not cached are scored as one tree in one evaluation, with a draft of what may
         follow the `roots`. Raises as `Backend.score`; a path may not be empty.
         """
+        if len(paths) == 1 and not self.drafter:
+            return [self._row(paths[0], stop)]
         missing = sorted({path for path in paths if path not in self._rows})
         if self.drafter and roots:
             for path in paths:
@@ -59,9 +62,23 @@ class Scorer:
         for path, row in zip(paths, result, strict=True):
             self._rows[path] = row
             self._rows.move_to_end(path)
+        self._drop_surplus()
+        return result
+
+    def _row(self, path: TokenPath, stop: StopSignal) -> FloatArray:
+        """`rows` of one path, without a draft."""
+        row = self._rows.get(path)
+        if row is not None:
+            self._rows.move_to_end(path)
+            return row
+        (row,) = self.backend.score(path, NO_TREE, (ROOT,), stop)
+        self._rows[path] = row
+        self._drop_surplus()
+        return row
+
+    def _drop_surplus(self) -> None:
         while len(self._rows) > self._most:
             self._rows.popitem(last=False)
-        return result
 
     def _used(self, path: TokenPath) -> FloatArray:
         self._rows.move_to_end(path)

@@ -13,9 +13,10 @@ from functools import cached_property
 
 import numpy as np
 
-from engine.kernels import Open, sorted_weights, sums_of_groups
+from engine.kernels import Open, Successors, allowed_rows, sorted_weights, sums_of_groups
+from engine.tokenizers.base import Tokenizer
 from engine.tree import TokenPath
-from engine.vocab import BoolArray, ByteArray, FloatArray, Vocab
+from engine.vocab import ByteArray, FloatArray, IntArray, Vocab
 
 EVERY_BYTE: ByteArray = np.arange(256, dtype=np.uint8)
 
@@ -27,18 +28,35 @@ class Scored:
     Weights are computed for the rows that are looked at: the first byte rules out nearly all.
     """
 
-    vocab: Vocab
+    tokenizer: Tokenizer
+    tokens: TokenPath
+    """From the start of the tail."""
     row: FloatArray
     """(vocab_size,) natural log-probabilities of the next token."""
-    allowed: BoolArray
-    """(vocab.rows,) in sorted order: the canonical ones."""
-    stop_share: float
-    """P(a stop token), 0 where the text may not end."""
+    stop_tokens: IntArray
+
+    @property
+    def vocab(self) -> Vocab:
+        """Of the tokenizer."""
+        return self.tokenizer.vocab
+
+    @cached_property
+    def allowed(self) -> Successors:
+        """The canonical ones."""
+        return self.tokenizer.successor_rule(self.tokens)
+
+    @cached_property
+    def stop_share(self) -> float:
+        """P(a stop token), 0 where the text may not end."""
+        if not self.tokenizer.may_end(self.tokens):
+            return 0.0
+        return sum(map(math.exp, self.row[self.stop_tokens].tolist()))
 
     @cached_property
     def first_byte_sums(self) -> FloatArray:
         """(256,) P(a canonical token that starts with the byte)."""
-        return sums_of_groups(self.row, self.vocab.order, self.allowed, self.vocab.first_byte_starts)
+        allowed = allowed_rows(self.allowed, 0, self.vocab.rows)
+        return sums_of_groups(self.row, self.vocab.order, allowed, self.vocab.first_byte_starts)
 
     @property
     def known_first_byte_sums(self) -> FloatArray | None:
@@ -47,7 +65,7 @@ class Scored:
 
     def weights(self, low: int, high: int) -> FloatArray:
         """(high - low,) P(t) of the tokens in these rows, 0 for those that are not canonical."""
-        return sorted_weights(self.row, self.vocab.order[low:high], self.allowed[low:high])
+        return sorted_weights(self.row, self.vocab.order[low:high], allowed_rows(self.allowed, low, high))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +119,7 @@ class Context:
         scored, depth = self.scored, end - self.start
         is_summed = is_summed and self.weights is None
         sums = scored.first_byte_sums if is_summed else scored.known_first_byte_sums
-        stop = scored.stop_share if depth == 0 else 0.0
+        stop = scored.stop_share if depth == 0 and sums is not None else 0.0
         return Open(
             self.log_weight, depth, self.low, self.high, self.weights, scored.row, scored.allowed, sums, stop
         )

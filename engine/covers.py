@@ -31,16 +31,26 @@ from engine.cache import Scorer
 from engine.contexts import Context, Pending, Scored
 from engine.drafts.drafter import Root
 from engine.errors import InputError
-from engine.kernels import MORE_THAN_HALF, Surely, mixed_sums, read_surely, two_greatest
+from engine.kernels import (
+    MORE_THAN_HALF,
+    Surely,
+    allowed_rows,
+    beginnings,
+    mixed_sums,
+    read_surely,
+    two_greatest,
+)
 from engine.runs import STOP as STOP
 from engine.runs import Run, single_step
 from engine.tokenizers.base import Tokenizer
 from engine.tree import TokenPath, common_prefix_length
 from engine.types import ByteDistribution, Cover
-from engine.vocab import FloatArray, IntArray
+from engine.vocab import COLUMN_DEPTH, FloatArray, IntArray
 
 SCORED_SHARE = 0.9
 """When the model must be asked, the likeliest pending covers that together hold this share are scored."""
+MOST_BESIDE_PENDING = 0.999
+"""Less than this share of what is pending cannot be certain, whatever rounding does."""
 LEFT_BEHIND = 0.1
 """Part of its weight that a pending cover behind which something was read counts with there."""
 DROPPED_BOUND = 1e-4
@@ -146,7 +156,7 @@ class CoverSpace:
             if low == high:
                 continue
             for tokens in self.tokenizer.encodings(tail[:start]):
-                if self.tokenizer.successors(tokens)[low:high].any():
+                if allowed_rows(self.tokenizer.successor_rule(tokens), low, high).any():
                     found.append((tokens, head))
         return found + [(tokens, b"") for tokens in self.tokenizer.encodings(tail)]
 
@@ -159,18 +169,20 @@ class CoverSpace:
         return verdict
 
     def _find_goes_on(self, tokens: TokenPath, text: bytes) -> bool:
-        """Long tokens are tried first: they are canonical most often, and each other one costs a mask."""
-        vocab, allowed = self.tokenizer.vocab, self.tokenizer.successors(tokens)
-        low, high, ended = 0, vocab.rows, list[tuple[int, int]]()
-        for end, byte in enumerate(text, 1):
-            first, low, high = vocab.narrow(low, high, end - 1, byte)
-            if end == len(text) and np.count_nonzero(allowed[first:high]):
+        """Long tokens are tried first: they are canonical most often."""
+        vocab, rule = self.tokenizer.vocab, self.tokenizer.successor_rule(tokens)
+        is_begun, ended = beginnings(vocab.tables, rule, text[:COLUMN_DEPTH])
+        if len(text) <= COLUMN_DEPTH:
+            if is_begun or not text:
                 return True
-            ended += [(int(vocab.order[row]), end) for row in range(first, low) if allowed[row]]
-            if low == high:
-                break
-        ways = [(token, text[end:]) for token, end in reversed(ended) if end < len(text)]
-        return not text or any(self.goes_on((*tokens, token), rest) for token, rest in ways)
+        elif is_begun:
+            low, high = vocab.prefix_range(text[:COLUMN_DEPTH])
+            longer = [low + row for row in np.flatnonzero(allowed_rows(rule, low, high)).tolist()]
+            if any(vocab.sorted_bytes[row].startswith(text) for row in longer):
+                return True
+            ended += [row for row in longer if text.startswith(vocab.sorted_bytes[row])]
+        followed = [(*tokens, int(vocab.order[row])) for row in reversed(ended)]
+        return any(self.goes_on(path, text[len(vocab.token_bytes[path[-1]]) :]) for path in followed)
 
     def _log_weight(self, fixed: TokenPath, tokens: TokenPath) -> float:
         rows = self.scorer.rows([fixed + tokens[:k] for k in range(len(tokens))], self.stop)
@@ -233,7 +245,7 @@ class CoverState:
 
     def run(self) -> Run[CoverState]:
         """The symbols that certainly come next. Never asks the model."""
-        if self.is_open:
+        if self.is_open or self._is_mostly_pending:
             return Run((), (), self)
         symbols, shares, contexts, ended, pending_log, is_open = self._read_surely()
         if not symbols:
@@ -248,6 +260,14 @@ class CoverState:
             (*self.pending, *over), pending_log, is_open,
         )  # fmt: skip
         return Run(tuple(symbols), tuple(shares), behind)
+
+    @property
+    def _is_mostly_pending(self) -> bool:
+        """Whether what is pending is clearly more than all else, so that nothing is certain without it."""
+        above = [context.log_mass - self.pending_log for context in self.contexts]
+        if max(above, default=-math.inf) >= 0:
+            return False
+        return self.pending_log > -math.inf and sum(map(math.exp, above)) < MOST_BESIDE_PENDING
 
     def _read_surely(self) -> Surely:
         """What `read_surely` finds. First bytes are summed only where no token alone holds more than half."""
@@ -281,9 +301,7 @@ class CoverState:
         """
         space, vocab = self.space, self.space.tokenizer.vocab
         tokens = self.settled + cover.tokens
-        may_end = cover.start == len(self.text) and space.tokenizer.may_end(tokens)
-        stop_share = sum(map(math.exp, row[space.stop_tokens].tolist())) if may_end else 0.0
-        scored = Scored(vocab, row, space.tokenizer.successors(tokens), stop_share)
+        scored = Scored(space.tokenizer, tokens, row, space.stop_tokens)
         log = cover.log_weight
         context: Context | None = Context(cover.tokens, cover.start, 0, vocab.rows, log, log, scored, None)
         ended: list[Pending] = []
@@ -299,12 +317,8 @@ class CoverState:
         """The same covers with the `chosen` pending ones scored, in one evaluation."""
         if not chosen:
             return self
-        total, text = self.log_total, self.text
-        roots = [
-            Root(self.fixed + p.tokens, text[p.start :], math.exp(min(0.0, p.log_weight - total)))
-            for p in chosen
-        ]
-        rows = self.space.scorer.rows([root.path for root in roots], self.space.stop, roots)
+        scorer, paths = self.space.scorer, [self.fixed + p.tokens for p in chosen]
+        rows = scorer.rows(paths, self.space.stop, self._roots(chosen) if scorer.drafter else ())
         contexts = list(self.contexts)
         pending = [p for p in self.pending if p not in chosen]
         for p, row in zip(chosen, rows, strict=True):
@@ -312,6 +326,14 @@ class CoverState:
             contexts += rest
             pending += ended
         return self.with_covers(contexts, pending)
+
+    def _roots(self, chosen: Sequence[Pending]) -> list[Root]:
+        """Where a draft may begin."""
+        total, text = self.log_total, self.text
+        return [
+            Root(self.fixed + p.tokens, text[p.start :], math.exp(min(0.0, p.log_weight - total)))
+            for p in chosen
+        ]
 
     @property
     def pruned(self) -> CoverState:
@@ -339,6 +361,8 @@ class CoverState:
     @property
     def worth_scoring(self) -> Sequence[Pending]:
         """The pending covers that are scored next: the likeliest, which together hold SCORED_SHARE."""
+        if len(self.pending) == 1:
+            return self.pending
         end, total = len(self.text), self.log_total
         found = [
             (math.exp(p.log_weight - total) * (1.0 if p.start == end else LEFT_BEHIND), p)

@@ -24,7 +24,7 @@ def _native() -> ModuleType | None:
         module = import_module("engine_kernels._native")
     except ImportError:
         return None
-    return module if hasattr(module, "read_surely") else None  # an older build knows another Forest
+    return module if hasattr(module, "beginnings") else None  # an older build knows no rules
 
 
 NATIVE = _native()
@@ -42,7 +42,11 @@ MORE_THAN_HALF = numpy_reference.MORE_THAN_HALF
 ByteTables = numpy_reference.ByteTables
 Forest = numpy_reference.Forest
 Open = numpy_reference.Open
+SuccessorRule = numpy_reference.SuccessorRule
+Successors = numpy_reference.Successors
 Surely = numpy_reference.Surely
+allowed_rows = _fastest(numpy_reference.allowed_rows)
+beginnings = _fastest(numpy_reference.beginnings)
 choose_tokens = _fastest(numpy_reference.choose_tokens)
 log_softmax = _fastest(numpy_reference.log_softmax)
 merge_symbols = _fastest(numpy_reference.merge_symbols)

@@ -87,5 +87,7 @@ def whole_length(text: bytes, begun: bytes = b"") -> int:
 def may_become_text(text: bytes, begun: bytes = b"") -> bool:
     """Whether `text` is whole UTF-8 characters behind `begun`, the last one perhaps unfinished."""
     both = begun + text
+    if both.isascii():
+        return True
     finished = both[: len(both) - partial_length(both)]
     return whole_length(finished) == len(finished)

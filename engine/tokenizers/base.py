@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from engine.kernels import Successors
 from engine.vocab import BoolArray, Vocab
 
 
@@ -60,6 +61,10 @@ class Tokenizer(Protocol):
 
     def successors(self, tokens: Sequence[int]) -> BoolArray:
         """(vocab.rows,) in sorted order: the t for which tokens + [t] is canonical, if `tokens` is."""
+        ...
+
+    def successor_rule(self, tokens: Sequence[int]) -> Successors:
+        """`successors`, or the rule that tells which rows are among them: for few rows that is cheaper."""
         ...
 
     def context_end(self, tokens: Sequence[int]) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from engine.errors import InputError
-from engine.kernels import successor_mask
+from engine.kernels import SuccessorRule, Successors, successor_mask
 from engine.tokenizers.base import Encoding
 from engine.tokenizers.bpe import MergeTable
 from engine.tokenizers.cuts import (
@@ -59,6 +59,8 @@ class Verdicts:
     """Rows of the tokens that `broken` may allow where `final` does not."""
     has_recut: bool
     """Whether `recut` allows anything."""
+    is_doubtful_by_merge: bool
+    """Whether `final` allows the doubtful ones too, unless a merge crosses."""
 
 
 class ByteLevelBPE:
@@ -95,6 +97,7 @@ class ByteLevelBPE:
         self._mergeable_rows[vocab.row_of[list(self._whole_ids)]] = False
         self._cuts = TokenCuts(vocab, pretokenizer)
         self._reachable_broken = self._reachable_rows[self._cuts.broken_rows]
+        self._may_merge_broken = self._pairs.may_cross_into(vocab.order[self._cuts.broken_rows]).tobytes()
         self._classes = {
             groups: Classes(groups, self._reachable_rows, self._mergeable_rows)
             for groups in self._cuts.all_groups
@@ -102,6 +105,8 @@ class ByteLevelBPE:
         self._continuation_rows = vocab.prefix_range(b"\x80")[0], vocab.prefix_range(b"\xc0")[0]
         self._final_after = MaskCache(self._final_successors)
         self._successors_of = MaskCache(self._successors_after)
+        self._rule_after = lru_cache(maxsize=4096)(self._find_rule)
+        self._final_rule_after = lru_cache(maxsize=4096)(self._find_final_rule)
         self._ends: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._end_of = lru_cache(maxsize=4096)(self._find_end)
         self._judged = lru_cache(maxsize=256)(self._judge)
@@ -249,6 +254,12 @@ class ByteLevelBPE:
         """
         return self._successors_of(self._context_end(tuple(tokens)))
 
+    def successor_rule(self, tokens: Sequence[int]) -> Successors:
+        """See `Tokenizer.successor_rule`: a rule for most contexts."""
+        end = self._context_end(tuple(tokens))
+        rule = self._rule_after(end)
+        return self._successors_of(end) if rule is None else rule
+
     def context_end(self, tokens: Sequence[int]) -> tuple[int, ...]:
         """See `Tokenizer.context_end`."""
         return self._context_end(tuple(tokens))
@@ -260,8 +271,10 @@ class ByteLevelBPE:
         """
         if not tokens:
             return True
-        final = self._final_after(self._context_end(tuple(tokens[:-1])))
-        return bool(final[self.vocab.row_of[tokens[-1]]])
+        end, row = self._context_end(tuple(tokens[:-1])), int(self.vocab.row_of[tokens[-1]])
+        rule = self._final_rule_after(end)
+        final = self._final_after(end)[row : row + 1] if rule is None else successor_mask(rule, row, row + 1)
+        return bool(final[0])
 
     def _context_end(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
         """The last tokens, from the first word on that can still change.
@@ -291,6 +304,8 @@ class ByteLevelBPE:
 
     def _find_end(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
         """`_context_end` of tokens before which no word begins that can still change."""
+        if len(tokens) == 2 and (stable := self._cuts.stable_tokens(*tokens)) is not None:
+            return tokens[stable:]
         return self._behind(tokens, self._stable_part(tokens)[1])
 
     def _stable_part(self, tokens: tuple[int, ...]) -> tuple[int, int]:
@@ -314,7 +329,25 @@ class ByteLevelBPE:
             index += 1
         return end[index:]
 
+    def _find_rule(self, tokens: tuple[int, ...]) -> SuccessorRule | None:
+        """The rule that tells the successors of a `_context_end`; None if there is none so simple."""
+        rule, judged = self._final_rule_after(tokens), self._judged(tokens)
+        is_sure = not len(judged.doubtful) or (
+            judged.is_doubtful_by_merge and not (tokens and self._may_merge_broken[tokens[-1]])
+        )
+        return rule if is_sure and not judged.has_recut else None
+
+    def _find_final_rule(self, tokens: tuple[int, ...]) -> SuccessorRule | None:
+        """`_find_rule` for those behind which the text may end."""
+        return None if self._whole or self._is_partial(tokens) else self._rule(tokens)
+
+    def _rule(self, tokens: tuple[int, ...]) -> SuccessorRule:
+        """What the cuts and merges allow behind the tokens."""
+        return SuccessorRule(self._judged(tokens).final, tokens[-1] if tokens else -1, self._pairs.forest)
+
     def _successors_after(self, tokens: tuple[int, ...]) -> BoolArray:
+        if (rule := self._rule_after(tokens)) is not None:
+            return successor_mask(rule, 0, self.vocab.rows)
         final, judged = self._final_after(tokens), self._judged(tokens)
         is_partial = self._is_partial(tokens)
         if not (is_partial or self._whole or judged.has_recut) and _all(final, judged.doubtful):
@@ -361,8 +394,7 @@ class ByteLevelBPE:
 
     def _final_unless_completed(self, tokens: tuple[int, ...]) -> BoolArray:
         """`_final_successors` but for tokens that go on with a character inside which `tokens` end."""
-        last = tokens[-1] if tokens else -1
-        allowed = successor_mask(self._judged(tokens).final, last, self._pairs.forest)
+        allowed = successor_mask(self._rule(tokens), 0, self.vocab.rows)
         for row in self._spelling_whole(tokens):
             allowed[row] = allowed[row] and self.is_final([*tokens, int(self.vocab.order[row])])
         return allowed
@@ -470,7 +502,8 @@ class ByteLevelBPE:
         is_more = broken_groups.by_kind(broken)[broken_groups.kind_of_row] > unbroken
         doubtful = self._cuts.broken_rows[is_more & self._reachable_broken]
         by_row = self._classes[groups].verdicts(final)
-        return Verdicts(by_row, recut, broken, doubtful, bool(recut.any()))
+        is_by_merge = bool((by_row[doubtful] != NEVER).all())
+        return Verdicts(by_row, recut, broken, doubtful, bool(recut.any()), is_by_merge)
 
     def _spells_whole(self, tokens: tuple[int, ...], outcome: Cut) -> bool:
         """Whether a word between cuts has the bytes of a whole token, in other tokens."""

@@ -39,9 +39,11 @@ the forest's preorder.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from engine.kernels import NEVER, Forest, pair_mask
+from engine.kernels import NEVER, Forest, SuccessorRule, pair_mask, successor_mask
 from engine.tokenizers.masks import MaskCache
 from engine.vocab import BoolArray, FloatArray, IntArray, SmallIntArray, Vocab
 
@@ -64,6 +66,7 @@ class PairTable:
         self._lengths: IntArray = np.array([len(b) for b in vocab.token_bytes], dtype=np.int64)
         self._derive(symbols, candidates, ranks)
         self._number_forest()
+        self._undecided = np.ones(vocab.rows, dtype=np.int8)
         self.successors = MaskCache(self._successors)
 
     # -- derivations ------------------------------------------------------------------------------
@@ -169,13 +172,31 @@ class PairTable:
                 self._wait_right[children],
                 preorder[children],
                 end[children],
+                children,
             ),
             rows=row.astype(np.int32),
         )
 
     def is_canonical(self, left: int, right: int) -> bool:
         """Whether no merge crosses the boundary of two reachable tokens that stand in one word."""
-        return bool(self.successors(left)[self._vocab.row_of[right]])
+        row, rule = int(self._vocab.row_of[right]), SuccessorRule(self._undecided, left, self.forest)
+        return bool(successor_mask(rule, row, row + 1)[0])
+
+    def may_cross_into(self, tokens: Sequence[int] | SmallIntArray) -> BoolArray:
+        """(vocab,): the left tokens with which a merge may cross the boundary to one of the `tokens`.
+
+        By the claim on pairs a derivation of something in the right chain with something in the left chain.
+        """
+        size = len(self._vocab)
+        beginning = np.zeros(size, dtype=np.bool_)
+        beginning[tokens] = True
+        while len(more := self._left[beginning & (self._left >= 0)]) and not beginning[more].all():
+            beginning[more] = True
+        crossed, derived = np.zeros(size, dtype=np.bool_), np.flatnonzero(self._right >= 0)
+        crossed[self._left[derived[beginning[self._right[derived]]]]] = True
+        while len(more := derived[crossed[self._right[derived]]]) and not crossed[more].all():
+            crossed[more] = True
+        return crossed
 
     def _successors(self, left: int) -> BoolArray:
         """(rows,) in sorted vocabulary order: the reachable tokens that may follow `left` in one word."""

@@ -22,6 +22,7 @@ import numpy as np
 import regex
 
 from engine.errors import InputError
+from engine.kernels import Successors
 from engine.tokenizers.base import Encoding
 from engine.tokenizers.bpe import MergeTable
 from engine.tokenizers.masks import MaskCache
@@ -196,6 +197,10 @@ class SentencePieceBPE:
     def successors(self, tokens: Sequence[int]) -> BoolArray:
         """(vocab.rows,): the tokens t for which tokens + [t] is canonical, given that `tokens` is."""
         return self._successors_of(self.context_end(tokens))
+
+    def successor_rule(self, tokens: Sequence[int]) -> Successors:
+        """See `Tokenizer.successor_rule`: here always a mask."""
+        return self.successors(tokens)
 
     def context_end(self, tokens: Sequence[int]) -> tuple[int, ...]:
         """See `Tokenizer.context_end`."""

@@ -1,3 +1,5 @@
+from engine_kernels.numpy_reference import allowed_rows as allowed_rows
+from engine_kernels.numpy_reference import beginnings as beginnings
 from engine_kernels.numpy_reference import choose_tokens as choose_tokens
 from engine_kernels.numpy_reference import log_softmax as log_softmax
 from engine_kernels.numpy_reference import merge_symbols as merge_symbols

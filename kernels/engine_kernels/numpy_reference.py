@@ -146,12 +146,12 @@ class Open(NamedTuple):
     """(high - low,) P(last token | context), 0 where it is not canonical; None for a token not begun."""
     row: FloatArray
     """(tokens,) natural log-probabilities."""
-    allowed: BoolArray
-    """(rows,) the canonical ones."""
+    allowed: Successors
+    """The canonical ones."""
     first_byte_sums: FloatArray | None
     """(256,) as `sums_of_groups` finds them, if that was done."""
     stop_share: float
-    """P(the text ends | context), 0 once the last token has begun."""
+    """P(the text ends | context), 0 once the last token has begun; not looked at without the sums before."""
 
 
 class Surely(NamedTuple):
@@ -187,9 +187,9 @@ def read_surely(tables: ByteTables, contexts: Sequence[Open], pending_log: float
     while all(read.context.depth < len(tables.columns) for read in live):
         pending = math.exp(pending_log - unit)
         total = sum(read.mass for read in live) + pending
-        best, known = _peak(tables, live, total), 0.0
+        best, known = _heavy_byte(tables, live, total), 0.0
         if best is None:
-            if any(read.context.weights is None and read.context.first_byte_sums is None for read in live):
+            if any(context.first_byte_sums is None for _, context in _not_begun(live)):
                 return None
             best, known = _certain(_known(tables, live), pending, total)
         if best is None:
@@ -246,14 +246,21 @@ class _Read:
         """Its natural log, in no unit."""
         return self.context.log_weight + math.log(self.weight)
 
-    def narrow(self, tables: ByteTables, byte: int) -> float:
-        """Reads the byte; returns the mass of what goes on or ends with it."""
+    def following(self, tables: ByteTables, byte: int) -> tuple[int, int, FloatArray]:
+        """The rows [first, high) of the tokens that go on with the byte, and their weights."""
         c, column = self.context, tables.columns[self.context.depth]
         first, high = (c.low + np.searchsorted(column[c.low : c.high], [byte, byte + 1])).tolist()
-        if c.weights is None:
-            weights = sorted_weights(c.row, tables.order[first:high], c.allowed[first:high])
-        else:
-            weights = c.weights[first - c.low : high - c.low]
+        if c.weights is not None:
+            return first, high, c.weights[first - c.low : high - c.low]
+        return (
+            first,
+            high,
+            sorted_weights(c.row, tables.order[first:high], allowed_rows(c.allowed, first, high)),
+        )
+
+    def narrow(self, tables: ByteTables, byte: int) -> float:
+        """Reads the byte; returns the mass of what goes on or ends with it."""
+        c, (first, high, weights) = self.context, self.following(tables, byte)
         low = first + int(np.count_nonzero(tables.lengths[first:high] == c.depth + 1))
         found = enumerate(weights[: low - first].tolist(), first)
         self.ended = [(row, c.log_weight + math.log(weight)) for row, weight in found if weight > 0]
@@ -263,16 +270,20 @@ class _Read:
         return self.scale * float(weights.sum())
 
 
-def _peak(tables: ByteTables, live: Sequence[_Read], total: float) -> int | None:
-    """The first byte of a token that alone holds more than half; None if there is none."""
-    for read in live:
-        if (c := read.context).weights is None:
-            token = int(c.row.argmax())
-            row = int(tables.row_of[token])
-            is_text = row >= 0 and c.allowed[row]
-            if is_text and read.scale * math.exp(c.row[token]) > MORE_THAN_HALF * total:
-                return int(tables.columns[0, row])
-    return None
+def _heavy_byte(tables: ByteTables, live: Sequence[_Read], total: float) -> int | None:
+    """The first byte of the likeliest token, if it holds more than half; None if there is none."""
+    tokens = [(r.scale * math.exp(c.row.max()), int(c.row.argmax()), c) for r, c in _not_begun(live)]
+    rows = [(mass, int(tables.row_of[token]), context) for mass, token, context in tokens]
+    heavy = [(mass, row) for mass, row, c in rows if row >= 0 and allowed_rows(c.allowed, row, row + 1)[0]]
+    if not heavy:
+        return None
+    byte = int(tables.columns[0, max(heavy)[1]])
+    held = sum(r.scale * float(r.following(tables, byte)[2].sum()) for r in live)
+    return byte if held > MORE_THAN_HALF * total else None
+
+
+def _not_begun(live: Sequence[_Read]) -> list[tuple[_Read, Open]]:
+    return [(read, read.context) for read in live if read.context.weights is None]
 
 
 def _known(tables: ByteTables, live: Sequence[_Read]) -> FloatArray:
@@ -355,7 +366,7 @@ class Forest(NamedTuple):
     tokens: SmallIntArray
     """(tokens + 1, 6), fields by TOKEN_FIELDS; the last record only ends the children of the one before."""
     derivations: SmallIntArray
-    """(derivations, 8), fields by DERIVATION_FIELDS; by left part, then by time: siblings stand together."""
+    """(derivations, 9), fields by DERIVATION_FIELDS; by left part, then by time: siblings stand together."""
     rows: SmallIntArray
     """By preorder number: the token's row in sorted order, -1 if it has none."""
 
@@ -372,9 +383,10 @@ DERIVATION_FIELDS = (
     "wait_right",
     "preorder",
     "subtree_end",
+    "token",
 )
 """Rank; right part, its time and its row; of the token formed: time, wait as the parent of its left part,
-preorder number and the number behind its subtree."""
+preorder number, the number behind its subtree, and itself."""
 
 
 def pair_mask(left: int, forest: Forest, rows: int) -> BoolArray:
@@ -420,16 +432,58 @@ def _forbid(boundary: IntArray, forest: Forest, part: int, time: int, wait: int)
     return crossing[:, 3]
 
 
-def successor_mask(verdicts: npt.NDArray[np.int8], left: int, forest: Forest) -> BoolArray:
-    """(rows,) whether the token in each row may follow, by the verdict on it.
+class SuccessorRule(NamedTuple):
+    """Which tokens may follow a context, told for those rows that are asked for."""
 
-    `verdicts` (rows,): 0 never, 2 always, 1 if `pair_mask` allows it behind `left`; always then too if
-    `left` is negative: nothing stands before. Raises ValueError for other verdicts, and if there is no
-    token `left`.
+    verdicts: npt.NDArray[np.int8]
+    """(rows,) 0 never, 2 always, 1 if `pair_mask` allows it behind `left`."""
+    left: int
+    """The last token of the context; negative if nothing stands before: then 1 is always, too."""
+    forest: Forest
+
+
+Successors = BoolArray | SuccessorRule
+"""The tokens that may follow a context: (rows,) in sorted order, or the rule that tells."""
+
+
+def successor_mask(rule: SuccessorRule, low: int, high: int) -> BoolArray:
+    """(high - low,) whether the token in each of rows [low, high) may follow.
+
+    Raises ValueError for rows outside of the vocabulary and for other verdicts than 0, 1 and 2 on them; where
+    one is 1, also if there is no token `left`.
     """
+    if not 0 <= low <= high <= len(rule.verdicts):
+        raise ValueError("the rows are outside of the vocabulary")
+    verdicts = rule.verdicts[low:high]
     if len(verdicts) and not (verdicts.min() >= 0 and verdicts.max() <= 2):
         raise ValueError("a verdict is not 0, 1 or 2")
     mask: BoolArray = verdicts != 0
-    if left >= 0:
-        mask &= (verdicts == 2) | pair_mask(left, forest, len(verdicts))
+    if rule.left >= 0 and (verdicts == 1).any():
+        mask &= (verdicts == 2) | pair_mask(rule.left, rule.forest, len(rule.verdicts))[low:high]
     return mask
+
+
+def allowed_rows(successors: Successors, low: int, high: int) -> BoolArray:
+    """(high - low,) whether the token in each of rows [low, high) may follow."""
+    if isinstance(successors, SuccessorRule):
+        return successor_mask(successors, low, high)
+    return successors[low:high]
+
+
+def beginnings(tables: ByteTables, successors: Successors, text: bytes) -> tuple[bool, list[int]]:
+    """Whether one of the `successors` starts with `text`, and the rows of those that `text` goes on behind.
+
+    The rows ascend. Raises ValueError if `text` is longer than the columns.
+    """
+    if len(text) > len(tables.columns):
+        raise ValueError("the text is longer than the columns")
+    low, high, ended = 0, len(tables.order), list[int]()
+    for depth, byte in enumerate(text):
+        column = tables.columns[depth, low:high]
+        low, high = (low + np.searchsorted(column, [byte, byte + 1])).tolist()
+        if depth + 1 == len(text) or low == high:
+            break
+        over = low + int(np.count_nonzero(tables.lengths[low:high] == depth + 1))
+        ended += (low + np.flatnonzero(allowed_rows(successors, low, over))).tolist()
+        low = over
+    return bool(allowed_rows(successors, low, high).any()), ended

@@ -1,5 +1,7 @@
 // The native kernels. Contracts: kernels/README.md; definitions: engine_kernels/numpy_reference.py.
 
+#include <deque>
+#include <optional>
 #include <queue>
 
 #include "rows.h"
@@ -17,6 +19,18 @@ void require(bool holds, const char *otherwise) {
 }
 
 const uint8_t *flags(const In<bool> &booleans) { return reinterpret_cast<const uint8_t *>(booleans.data()); }
+
+// What a tuple of arrays holds, kept as long as few others are asked for: reading ten arrays of Python costs more
+// than most that is done with them. The tuple is kept, too, so that no other one has its address.
+template <typename Parsed> const Parsed &parsed(const nb::tuple &fields) {
+    constexpr size_t MOST = 16;
+    static auto *kept = new std::deque<std::pair<nb::tuple, Parsed>>; // never destroyed: Python may be gone by then
+    for (const auto &[tuple, found] : *kept)
+        if (tuple.is(fields)) return found;
+    kept->emplace_back(fields, Parsed(fields));
+    if (kept->size() > MOST) kept->pop_front();
+    return kept->back().second;
+}
 
 template <typename T> auto fresh(std::unique_ptr<T[]> values, std::initializer_list<size_t> shape) {
     T *held = values.release();
@@ -180,8 +194,6 @@ auto two_greatest(In<double> values) {
     return nb::make_tuple(place, all[place], next);
 }
 
-#include "reading.h"
-
 // -- canonical tokens -----------------------------------------------------------------------------
 
 FAST_CLONES bool choose(const int8_t *verdicts, size_t limit, const int16_t *groups, const uint8_t *free,
@@ -211,25 +223,84 @@ struct TokenRecord {
     int32_t right, time, wait_left, first_child, subtree_end, has_late_child;
 };
 struct Derivation {
-    int32_t rank, right, right_time, right_row, time, wait_right, preorder, subtree_end;
+    int32_t rank, right, right_time, right_row, time, wait_right, preorder, subtree_end, token;
 };
 constexpr int32_t NEVER = std::numeric_limits<int32_t>::max();
 
+// With tables that answer for one pair alone: that touches less than all that may not follow a token.
 struct Forest {
     const TokenRecord *tokens;
     const Derivation *derivations;
     const int32_t *rows;
     size_t size;
+    nb::tuple owner;
 
-    explicit Forest(const nb::tuple &fields) {
+    explicit Forest(const nb::tuple &fields) : owner(fields) {
         const auto token_records = nb::cast<In2<int32_t>>(fields[0]), derived = nb::cast<In2<int32_t>>(fields[1]);
+        const auto by_preorder = nb::cast<In<int32_t>>(fields[2]);
         require(token_records.shape(1) * sizeof(int32_t) == sizeof(TokenRecord) && token_records.shape(0) > 0 &&
                     derived.shape(1) * sizeof(int32_t) == sizeof(Derivation),
                 "these are no records of a forest");
         tokens = reinterpret_cast<const TokenRecord *>(token_records.data());
         derivations = reinterpret_cast<const Derivation *>(derived.data());
-        rows = nb::cast<In<int32_t>>(fields[2]).data();
+        rows = by_preorder.data();
         size = token_records.shape(0) - 1;
+        index(derived.shape(0), by_preorder.size());
+    }
+
+    // Whether a merge crosses the boundary of two tokens in one word: the claim on pairs, walked back in time.
+    bool crosses(int64_t left, size_t right_row) const {
+        require(left >= 0 && static_cast<size_t>(left) < size, "there is no such left token");
+        int32_t a = static_cast<int32_t>(left), b = token_of_row[right_row];
+        for (int64_t limit = std::numeric_limits<int64_t>::max(); b >= 0;) {
+            const int32_t merged = find(a, b), last = formed_by[b], time = last < 0 ? -1 : derivations[last].time;
+            if (merged >= 0 && derivations[merged].rank < limit) return true;
+            if (tokens[a].time > time) {
+                limit = tokens[a].wait_left, a = tokens[a].right;
+            } else if (last >= 0) {
+                limit = int64_t{derivations[last].wait_right} + 1, b = left_of[last];
+            } else {
+                break;
+            }
+        }
+        return false;
+    }
+
+  private:
+    std::vector<int32_t> left_of;      // by derivation
+    std::vector<int32_t> formed_by;    // the derivation of each token, -1 for none
+    std::vector<int32_t> token_of_row; // of those that are part of a derivation, else -1
+    std::vector<int32_t> by_parts;     // derivations by a hash of their parts, -1 where there is none
+
+    void index(size_t derived, size_t count) {
+        left_of.resize(derived), formed_by.assign(size, -1), token_of_row.assign(count, -1);
+        size_t room = 2;
+        while (room < 2 * derived) room *= 2;
+        by_parts.assign(room, -1);
+        const auto note = [&](int32_t row, int32_t token) {
+            if (row >= 0) token_of_row[row] = token;
+        };
+        for (size_t left = 0; left < size; ++left)
+            for (int32_t k = tokens[left].first_child; k < tokens[left + 1].first_child; ++k) {
+                const Derivation &d = derivations[k];
+                left_of[k] = static_cast<int32_t>(left), formed_by[d.token] = k;
+                note(rows[d.preorder], d.token), note(d.right_row, d.right);
+                size_t place = hash(left_of[k], d.right);
+                while (by_parts[place] >= 0) place = (place + 1) & (room - 1);
+                by_parts[place] = k;
+            }
+    }
+
+    size_t hash(int32_t left, int32_t right) const {
+        const uint64_t mixed = ((uint64_t{static_cast<uint32_t>(left)} << 32) + right) * 0x9E3779B97F4A7C15u;
+        return (mixed >> 32) & (by_parts.size() - 1);
+    }
+
+    int32_t find(int32_t left, int32_t right) const {
+        size_t place = hash(left, right);
+        for (int32_t k; (k = by_parts[place]) >= 0; place = (place + 1) & (by_parts.size() - 1))
+            if (left_of[k] == left && derivations[k].right == right) return k;
+        return -1;
     }
 };
 
@@ -269,35 +340,17 @@ template <typename Forbid> void forbid_pairs(const Forest &f, int64_t left, cons
         forbid_behind(f, part, f.tokens[parent].time, f.tokens[parent].wait_left, forbid);
 }
 
-auto pair_mask(int64_t left, nb::tuple fields, size_t rows) {
+auto pair_mask(int64_t left, nb::tuple forest, size_t rows) {
     std::unique_ptr<bool[]> allowed(new bool[rows]);
     std::fill(allowed.get(), allowed.get() + rows, true);
-    forbid_pairs(Forest(fields), left, [&](int32_t row) {
+    forbid_pairs(parsed<Forest>(forest), left, [&](int32_t row) {
         if (row >= 0) allowed[row] = false;
     });
     return fresh(std::move(allowed), {rows});
 }
 
-// Whether each verdict is 1 or 2; false if one is none of the three.
-FAST_CLONES bool allow(const int8_t *RESTRICT verdicts, size_t count, uint8_t *RESTRICT mask) {
-    uint8_t most = 0;
-    for (size_t i = 0; i < count; ++i) most = std::max(most, static_cast<uint8_t>(verdicts[i]));
-    for (size_t i = 0; i < count; ++i) mask[i] = verdicts[i] != 0;
-    return most <= 2;
-}
-
-auto successor_mask(In<int8_t> verdicts, int64_t left, nb::tuple fields) {
-    const size_t count = verdicts.size();
-    const int8_t *judged = verdicts.data();
-    std::unique_ptr<bool[]> out(new bool[count]);
-    uint8_t *mask = reinterpret_cast<uint8_t *>(out.get());
-    require(allow(judged, count, mask), "a verdict is not 0, 1 or 2");
-    if (left >= 0)
-        forbid_pairs(Forest(fields), left, [&](int32_t row) {
-            if (row >= 0) mask[row] = judged[row] == 2;
-        });
-    return fresh(std::move(out), {count});
-}
+#include "successors.h"
+#include "reading.h"
 
 // -- byte pair encoding ---------------------------------------------------------------------------
 
@@ -362,7 +415,9 @@ NB_MODULE(_native, module) {
     module.def("read_surely", &read_surely, nb::arg("tables"), nb::arg("contexts"), nb::arg("pending_log"));
     module.def("choose_tokens", &choose_tokens, nb::arg("verdicts"), nb::arg("groups"), nb::arg("free"),
                nb::arg("reachable"));
-    module.def("successor_mask", &successor_mask, nb::arg("verdicts"), nb::arg("left"), nb::arg("forest"));
+    module.def("successor_mask", &successor_mask, nb::arg("rule"), nb::arg("low"), nb::arg("high"));
+    module.def("allowed_rows", &allowed_rows, nb::arg("successors"), nb::arg("low"), nb::arg("high"));
+    module.def("beginnings", &beginnings, nb::arg("tables"), nb::arg("successors"), nb::arg("text"));
     module.def("pair_mask", &pair_mask, nb::arg("left"), nb::arg("forest"), nb::arg("rows"));
     module.def("merge_symbols", &merge_symbols, nb::arg("symbols"), nb::arg("keys"), nb::arg("ranks"),
                nb::arg("merged"));

@@ -1,27 +1,8 @@
 // Reading bytes while it is certain which one comes next. Definition: read_surely in numpy_reference.py.
-// Included by kernels.cpp, whose sums and weights it uses.
+// Included by kernels.cpp, whose sums, weights and successors it uses.
 
 constexpr double MORE_THAN_HALF = 0.5 + 1e-9;
 constexpr int STOP = 256;
-
-struct ByteTables {
-    In<int32_t> order;
-    In<int64_t> row_of;
-    In2<uint8_t> columns;
-    In<int64_t> lengths, first_byte_starts;
-
-    explicit ByteTables(nb::tuple fields)
-        : order(nb::cast<In<int32_t>>(fields[0])), row_of(nb::cast<In<int64_t>>(fields[1])),
-          columns(nb::cast<In2<uint8_t>>(fields[2])), lengths(nb::cast<In<int64_t>>(fields[3])),
-          first_byte_starts(nb::cast<In<int64_t>>(fields[4])) {
-        const size_t rows = order.size();
-        require(columns.shape(1) == rows && lengths.size() == rows, "order, columns and lengths differ in length");
-        require(first_byte_starts.size() == 257 && static_cast<size_t>(first_byte_starts.data()[256]) == rows,
-                "the first bytes' rows do not end with the last row");
-    }
-
-    const uint8_t *column(size_t depth) const { return columns.data() + depth * order.size(); }
-};
 
 // A context; its weights are those of rows [low, high), null for a token not begun.
 struct OpenContext {
@@ -29,27 +10,29 @@ struct OpenContext {
     double log_weight;
     size_t depth, low, high;
     In<double> row;
-    In<bool> allowed;
+    Successors allowed;
     double stop_share;
     const double *weights = nullptr, *first_byte_sums = nullptr;
-    nb::object owner;                  // of the weights
+    nb::object given;                  // the weights, or
+    std::shared_ptr<double[]> owned;   // those that were computed here
+    size_t weighed = 0;                // first row of what was computed
     double weight = 1, scale = 1;      // sum of the weights; P(context) in the unit of all
 
     OpenContext(size_t number, nb::tuple fields, const ByteTables &tables)
         : number(number), log_weight(nb::cast<double>(fields[0])), depth(nb::cast<size_t>(fields[1])),
           low(nb::cast<size_t>(fields[2])), high(nb::cast<size_t>(fields[3])), row(nb::cast<In<double>>(fields[5])),
-          allowed(nb::cast<In<bool>>(fields[6])), stop_share(nb::cast<double>(fields[8])) {
-        require(low <= high && high <= tables.order.size(), "a context's rows are outside of the vocabulary");
-        require(allowed.size() == tables.order.size(), "order and allowed differ in length");
+          allowed(fields[6]), stop_share(nb::cast<double>(fields[8])) {
+        require(low <= high && high <= tables.rows(), "a context's rows are outside of the vocabulary");
+        require(allowed.size() == tables.rows(), "order and allowed differ in length");
         if (!fields[4].is_none()) {
-            const auto given = nb::cast<In<double>>(fields[4]);
-            require(given.size() == high - low, "weights and rows differ in length");
-            weights = given.data(), owner = fields[4];
+            const auto held = nb::cast<In<double>>(fields[4]);
+            require(held.size() == high - low, "weights and rows differ in length");
+            weights = held.data(), given = fields[4];
             weight = sum_of(weights, high - low);
         } else if (!fields[7].is_none()) {
-            const auto given = nb::cast<In<double>>(fields[7]);
-            require(given.size() == 256, "there are not 256 sums by first byte");
-            first_byte_sums = given.data();
+            const auto sums = nb::cast<In<double>>(fields[7]);
+            require(sums.size() == 256, "there are not 256 sums by first byte");
+            first_byte_sums = sums.data();
         }
     }
 
@@ -83,7 +66,7 @@ double log_of_sum(double a, double b) {
 class Reader {
   public:
     Reader(nb::tuple tables, nb::sequence contexts, double pending_log)
-        : tables(tables), pending_log(pending_log) {
+        : tables(parsed<ByteTables>(tables)), pending_log(pending_log) {
         double unit = std::max(pending_log, LEAST_UNIT);
         size_t number = 0;
         for (nb::handle fields : contexts) live.emplace_back(number++, nb::cast<nb::tuple>(fields), this->tables);
@@ -94,7 +77,7 @@ class Reader {
 
     // None if a context's first bytes are not known and matter.
     nb::object read() {
-        while (std::all_of(live.begin(), live.end(), [&](const auto &c) { return c.depth < tables.columns.shape(0); })) {
+        while (std::all_of(live.begin(), live.end(), [&](const auto &c) { return c.depth < tables.depth(); })) {
             pending = std::exp(pending_log - unit);
             double total = pending;
             for (const OpenContext &context : live) total += context.mass();
@@ -123,7 +106,8 @@ class Reader {
   private:
     static constexpr double LEAST_UNIT = -1e300;
 
-    ByteTables tables;
+    const ByteTables &tables;
+    std::vector<uint8_t> scratch; // for masks
     double pending_log, unit, pending; // what was not scored: by exp(unit), which all masses are counted in
     std::vector<OpenContext> live;
     std::vector<EndedToken> ended;
@@ -140,18 +124,32 @@ class Reader {
         return std::all_of(live.begin(), live.end(), [](const auto &c) { return c.weights || c.first_byte_sums; });
     }
 
-    // The first byte of a token that alone holds more than half, or -1.
-    int peak(double total) const {
+    // The first byte of the likeliest token, if more than half is known to go on with it, or -1.
+    int peak(double total) {
+        int64_t likeliest = -1;
+        double most = 0;
         for (const OpenContext &context : live) {
             if (context.weights) continue;
             const size_t token = place_of_greatest(context.row.data(), context.row.size());
             if (token >= tables.row_of.size()) continue;
+            const double mass = context.scale * std::exp(context.row.data()[token]);
             const int64_t row = tables.row_of.data()[token];
-            if (row < 0 || !context.allowed.data()[row]) continue;
-            if (context.scale * std::exp(context.row.data()[token]) > MORE_THAN_HALF * total)
-                return tables.column(0)[row];
+            if (row >= 0 && mass > most && context.allowed.at(row)) most = mass, likeliest = row;
         }
-        return -1;
+        if (likeliest < 0) return -1;
+        const uint8_t byte = tables.column(0)[likeliest];
+        return most > MORE_THAN_HALF * total || (!are_sums_known() && held_by(byte) > MORE_THAN_HALF * total) ? byte : -1;
+    }
+
+    // The mass of what goes on with the byte. Contexts that were not begun keep the weights of these tokens.
+    double held_by(uint8_t byte) {
+        double held = 0;
+        for (OpenContext &c : live) {
+            const auto [first, high] = tables.narrow(c.low, c.high, c.depth, byte);
+            if (!c.weights) weigh_rows(c, first, high);
+            held += c.scale * sum_of(c.weights ? c.weights + (first - c.low) : c.owned.get(), high - first);
+        }
+        return held;
     }
 
     // The symbol of most mass, and that mass, if what is pending cannot change which it is; else -1.
@@ -182,19 +180,15 @@ class Reader {
     }
 
     double narrow(OpenContext &c, uint8_t byte) {
-        const uint8_t *column = tables.column(c.depth);
-        const auto [from, to] = std::equal_range(column + c.low, column + c.high, byte);
-        const size_t first = from - column, high = to - column;
-        if (c.weights)
-            c.weights += first - c.low;
-        else
-            weigh_rows(c, first, high);
-        size_t low = first;
+        const auto [first, high] = tables.narrow(c.low, c.high, c.depth, byte);
+        if (!c.weights && !(c.owned && c.weighed == first)) weigh_rows(c, first, high);
+        c.weights = c.weights ? c.weights + (first - c.low) : c.owned.get();
+        const size_t low = tables.longer(first, high, c.depth + 1);
         double ended_weight = 0;
-        for (const size_t length = c.depth + 1; low < high && static_cast<size_t>(tables.lengths.data()[low]) == length; ++low) {
-            const double weight = c.weights[low - first];
+        for (size_t row = first; row < low; ++row) {
+            const double weight = c.weights[row - first];
             if (!(weight > 0)) continue;
-            ended.push_back({c.number, count + 1, low, c.log_weight + std::log(weight)});
+            ended.push_back({c.number, count + 1, row, c.log_weight + std::log(weight)});
             ended_weight += weight;
         }
         c.weights += low - first;
@@ -207,22 +201,27 @@ class Reader {
 
     void weigh_rows(OpenContext &c, size_t first, size_t high) {
         const size_t size = high - first;
-        std::unique_ptr<double[]> fresh_weights(new double[size]);
+        c.owned.reset(new double[size]);
+        c.weighed = first;
         double total = 0;
-        require(weigh(c.row.data(), c.row.size(), tables.order.data() + first, flags(c.allowed) + first, size,
-                      fresh_weights.get(), &total),
+        require(weigh(c.row.data(), c.row.size(), tables.order.data() + first,
+                      c.allowed.within(first, high, scratch), size, c.owned.get(), &total),
                 "order names a place outside of the row");
         require(!std::isnan(total), "a weight is NaN");
-        c.weights = fresh_weights.get();
-        double *held = fresh_weights.release();
-        c.owner = nb::capsule(held, [](void *p) noexcept { delete[] static_cast<double *>(p); });
+    }
+
+    static nb::object owner_of(const OpenContext &c) {
+        if (!c.owned) return c.given;
+        return nb::capsule(new std::shared_ptr<double[]>(c.owned), [](void *held) noexcept {
+            delete static_cast<std::shared_ptr<double[]> *>(held);
+        });
     }
 
     nb::object result() const {
         nb::list contexts, over;
         for (const OpenContext &c : live) {
             if (!c.weights) continue;
-            nb::ndarray<nb::numpy, const double> weights(c.weights, {c.high - c.low}, c.owner);
+            nb::ndarray<nb::numpy, const double> weights(c.weights, {c.high - c.low}, owner_of(c));
             contexts.append(nb::make_tuple(c.number, c.low, c.high, weights, c.log_mass()));
         }
         for (const EndedToken &t : ended) over.append(nb::make_tuple(t.number, t.read, t.row, t.log_mass));

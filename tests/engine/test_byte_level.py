@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import InputError
+from engine.kernels import SuccessorRule, allowed_rows
 from engine.tokenizers.byte_level import ByteLevelBPE
 from engine.tokenizers.cuts import TokenCuts
 from engine.tokenizers.expressions import EXPRESSIONS
@@ -101,6 +102,38 @@ def test_a_token_by_itself_is_judged_as_any_context(
         derived = tokenizer._judge(token)
         for field in dataclasses.fields(derived):
             assert np.array_equal(getattr(found, field.name), getattr(derived, field.name)), token
+
+
+def test_where_a_context_ends_follows_from_the_shapes_of_its_last_tokens(tokenizer: ByteLevelBPE) -> None:
+    rng, told = random.Random(5), 0
+    for _ in range(3000):
+        pair = rng.choice(tokenizer.vocab.order), rng.choice(tokenizer.vocab.order)
+        stable = tokenizer._cuts.stable_tokens(*pair)
+        if stable is not None:
+            told += 1
+            assert pair[stable:] == tokenizer._behind(pair, tokenizer._stable_part(pair)[1])
+    assert told > 1000
+
+
+def test_a_rule_tells_what_the_definition_tells(tokenizer: ByteLevelBPE) -> None:
+    """The successors by rule are those found with all that makes a context special looked at."""
+    rng, rows, rules = random.Random(6), tokenizer.vocab.rows, 0
+    path = tokenizer.encode(CORPUS)
+    for _ in range(150):
+        end = rng.randrange(1, len(path))
+        tokens = tokenizer.context_end(path[:end])
+        rule = tokenizer.successor_rule(tokens)
+        found = allowed_rows(rule, 0, rows)
+        np.testing.assert_array_equal(found, tokenizer.successors(tokens))
+        rules += isinstance(rule, SuccessorRule)
+        final, last = allowed_rows(tokenizer._rule(tokens), 0, rows), rng.randrange(rows)
+        if isinstance(rule, SuccessorRule):
+            assert not tokenizer._recut_rows(tokens) and not tokenizer._broken_rows(tokens, final)
+        if found[last]:
+            followed = (*tokens, int(tokenizer.vocab.order[last]))
+            assert tokenizer.may_end(followed) == tokenizer.is_final(followed)
+    # GPT-4o's words join accents, so behind each context a broken character could be cut otherwise.
+    assert rules > 50 or tokenizer._whole or tokenizer._pretokenizer.name == "gpt-4o"
 
 
 def test_canonical_is_what_some_text_starts_with(tokenizer: ByteLevelBPE) -> None:

@@ -30,13 +30,17 @@ def random_vocab(random: np.random.Generator) -> Vocab:
 def random_context(vocab: Vocab, random: np.random.Generator) -> Open:
     """One whose last token is not begun, or is begun by some bytes of a token."""
     sharpness = random.choice([0.1, 1, 5, 30])
-    row = reference.log_softmax(random.normal(0, sharpness, (1, len(vocab))).astype(np.float32))[0]
+    logits = random.normal(0, sharpness, (1, len(vocab))).astype(np.float32)
+    logits[0, -1] += random.choice([0, 2])  # no text
+    row = reference.log_softmax(logits)[0]
     allowed = random.random(vocab.rows) < 0.9
     log_weight = float(random.normal(-5, 2))
     if random.random() < 0.5:
+        others = np.setdiff1d(np.arange(len(vocab)), vocab.order)
+        stop_share = float(np.exp(row[others]).sum() * random.choice([0, 0.5, 1]))
         sums = reference.sums_of_groups(row, vocab.order, allowed, vocab.first_byte_starts)
         known = sums if random.random() < 0.7 else None
-        return Open(log_weight, 0, 0, vocab.rows, None, row, allowed, known, float(random.random() ** 4))
+        return Open(log_weight, 0, 0, vocab.rows, None, row, allowed, known, stop_share)
     token = vocab.sorted_bytes[random.integers(vocab.rows)]
     head = token[: random.integers(1, len(token) + 1)]
     low, high = vocab.prefix_range(head)
@@ -110,9 +114,9 @@ def test_more_than_half_is_certain_whatever_is_pending(native: ModuleType) -> No
         symbols, shares, *_, is_open = kernels.read_surely(vocab.tables, [context], np.log(0.1))
         assert bytes(symbols) == b"ab" and is_open
         assert shares == pytest.approx([0.7 / 1.1, 0.6 / 0.8])
-        assert (
-            kernels.read_surely(vocab.tables, [context], np.log(0.3)) is None
-        )  # 0.6 is less than half of 1.3
+        # 0.6 is less than half of 1.3, 0.7 is more.
+        assert bytes(kernels.read_surely(vocab.tables, [context], np.log(0.3))[0]) == b"ab"
+        assert kernels.read_surely(vocab.tables, [context], np.log(0.5)) is None
 
 
 def test_tables_that_do_not_fit_are_refused(native: ModuleType) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from itertools import pairwise
 from types import ModuleType
 
@@ -17,7 +18,7 @@ from engine.tokenizers.byte_level import ByteLevelBPE
 from engine.tokenizers.pretokenize import Pretokenizer
 from engine.vocab import TokenKind, Vocab
 from engine_kernels import numpy_reference as reference
-from engine_kernels.numpy_reference import TOKEN_FIELDS
+from engine_kernels.numpy_reference import TOKEN_FIELDS, SuccessorRule
 from tests.engine.corpus import CODE, TORTURE
 from tests.engine.vocabularies import trained
 
@@ -71,6 +72,7 @@ def assert_same_pairs(native: ModuleType, tokenizer: ByteLevelBPE) -> None:
 
 
 def test_successor_masks(native: ModuleType) -> None:
+    """Of ranges that hold few doubtful rows and many, and of single rows."""
     tokenizer, random_ = late_tokenizer(3), np.random.default_rng(0)
     forest, rows = tokenizer._pairs.forest, tokenizer.vocab.rows
     for left in range(-1, len(tokenizer.vocab)):
@@ -78,19 +80,66 @@ def test_successor_masks(native: ModuleType) -> None:
         for _ in range(5):
             verdicts = random_.integers(0, 3, rows).astype(np.int8)
             expected = [bool(v == 2 or (v == 1 and may)) for v, may in zip(verdicts, free, strict=True)]
+            rule = SuccessorRule(verdicts, left, forest)
+            low, high = sorted(random_.integers(0, rows + 1, 2).tolist())
             for kernels in (native, reference):
-                found = kernels.successor_mask(verdicts, left, forest)
-                assert found.dtype == np.bool_ and found.tolist() == expected
+                for first, end in [(0, rows), (low, high), *pairwise(range(rows))]:
+                    for found in (
+                        kernels.successor_mask(rule, first, end),
+                        kernels.allowed_rows(rule, first, end),
+                    ):
+                        assert found.dtype == np.bool_ and found.tolist() == expected[first:end]
+                    assert (
+                        kernels.allowed_rows(np.array(expected), first, end).tolist() == expected[first:end]
+                    )
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "left", "said"),
-    [([0, 3], 0, "not 0, 1 or 2"), ([0, -1], -1, "not 0, 1 or 2"), ([0, 1], 10**6, "no such left token")],
-)
-def test_bad_verdicts_are_refused(native: ModuleType, verdicts: list[int], left: int, said: str) -> None:
+    ("verdicts", "left", "high", "said"),
+    [([0, 3], 0, 2, "not 0, 1 or 2"), ([0, -1], -1, 2, "not 0, 1 or 2"), ([0, 1], 0, 3, "outside"),
+     ([0, 1], 10**6, 2, "no such left token"), ([1] * 5, 10**6, 5, "no such left token")],
+)  # fmt: skip
+def test_bad_rules_are_refused(
+    native: ModuleType, verdicts: list[int], left: int, high: int, said: str
+) -> None:
+    rule = SuccessorRule(np.array(verdicts, dtype=np.int8), left, late_tokenizer(0)._pairs.forest)
     for kernels in (native, reference):
         with pytest.raises(ValueError, match=said):
-            kernels.successor_mask(np.array(verdicts, dtype=np.int8), left, late_tokenizer(0)._pairs.forest)
+            kernels.successor_mask(rule, 0, high)
+
+
+def test_single_pairs(native: ModuleType) -> None:
+    """Asked for one by one they are what the masks say, late tokens among them."""
+    for seed in range(60):
+        tokenizer = late_tokenizer(seed)
+        forest, rows = tokenizer._pairs.forest, tokenizer.vocab.rows
+        for left in range(len(tokenizer.vocab)):
+            rule = SuccessorRule(np.ones(rows, dtype=np.int8), left, forest)
+            found = [bool(native.successor_mask(rule, row, row + 1)[0]) for row in range(rows)]
+            assert found == reference.pair_mask(left, forest, rows).tolist(), (seed, left)
+
+
+def test_beginnings(native: ModuleType) -> None:
+    random_, seen = np.random.default_rng(1), Counter[bool]()
+    tokenizer = trained("none", CODE * 3 + TORTURE, merges=250).tokenizer
+    vocab = tokenizer.vocab
+    for _ in range(600):
+        token = vocab.sorted_bytes[random_.integers(vocab.rows)]
+        more = vocab.sorted_bytes[random_.integers(vocab.rows)]
+        text = (token[: random_.integers(len(token) + 1)] + more[: random_.integers(len(more) + 1)])[:24]
+        verdicts = random_.integers(0, 3, vocab.rows).astype(np.int8)
+        rule = SuccessorRule(verdicts, int(random_.integers(-1, len(vocab))), tokenizer._pairs.forest)
+        mask = reference.successor_mask(rule, 0, vocab.rows)
+        spelled = [(row, vocab.sorted_bytes[row]) for row in np.flatnonzero(mask).tolist()]
+        is_begun = any(found.startswith(text) for _, found in spelled)
+        ended = [row for row, found in spelled if text.startswith(found) and found != text]
+        for kernels in (native, reference):
+            for allowed in (rule, mask):
+                assert kernels.beginnings(vocab.tables, allowed, text) == (is_begun, ended)
+            with pytest.raises(ValueError, match="longer than the columns"):
+                kernels.beginnings(vocab.tables, rule, b"a" * 25)
+        seen.update([is_begun, bool(ended)])
+    assert min(seen.values()) > 100
 
 
 def test_pair_masks_of_late_tokens(native: ModuleType) -> None:

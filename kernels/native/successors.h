@@ -1,0 +1,141 @@
+// The tokens that may follow a context, worked out for the rows that are looked at. Definitions: successor_mask,
+// allowed_rows and beginnings in numpy_reference.py. Included by kernels.cpp, whose pairs it uses.
+
+struct ByteTables {
+    In<int32_t> order;
+    In<int64_t> row_of;
+    In2<uint8_t> columns;
+    In<int64_t> lengths, first_byte_starts;
+
+    explicit ByteTables(const nb::tuple &fields)
+        : order(nb::cast<In<int32_t>>(fields[0])), row_of(nb::cast<In<int64_t>>(fields[1])),
+          columns(nb::cast<In2<uint8_t>>(fields[2])), lengths(nb::cast<In<int64_t>>(fields[3])),
+          first_byte_starts(nb::cast<In<int64_t>>(fields[4])) {
+        const size_t rows = order.size();
+        require(columns.shape(1) == rows && lengths.size() == rows, "order, columns and lengths differ in length");
+        require(first_byte_starts.size() == 257 && static_cast<size_t>(first_byte_starts.data()[256]) == rows,
+                "the first bytes' rows do not end with the last row");
+    }
+
+    size_t rows() const { return order.size(); }
+    size_t depth() const { return columns.shape(0); }
+    const uint8_t *column(size_t depth) const { return columns.data() + depth * rows(); }
+
+    // Of rows [low, high), which share `depth` bytes and go on, those that go on with `byte`.
+    std::pair<size_t, size_t> narrow(size_t low, size_t high, size_t depth, uint8_t byte) const {
+        if (depth == 0) {
+            const int64_t *starts = first_byte_starts.data() + byte;
+            return {static_cast<size_t>(starts[0]), static_cast<size_t>(starts[1])};
+        }
+        const auto [from, to] = std::equal_range(column(depth) + low, column(depth) + high, byte);
+        return {from - column(depth), to - column(depth)};
+    }
+
+    // The first of rows [low, high) that is longer than `length`; shorter ones stand first.
+    size_t longer(size_t low, size_t high, size_t length) const {
+        while (low < high && static_cast<size_t>(lengths.data()[low]) == length) ++low;
+        return low;
+    }
+};
+
+// Whether each verdict is 1 or 2. Returns how many are 1, or a negative number if one is none of the three.
+FAST_CLONES int64_t allow(const int8_t *RESTRICT verdicts, size_t count, uint8_t *RESTRICT mask) {
+    uint8_t most = 0;
+    uint32_t ones = 0;
+    for (size_t i = 0; i < count; ++i) most = std::max(most, static_cast<uint8_t>(verdicts[i]));
+    for (size_t i = 0; i < count; ++i) mask[i] = verdicts[i] != 0;
+    for (size_t i = 0; i < count; ++i) ones += verdicts[i] == 1;
+    return most > 2 ? -1 : int64_t{ones};
+}
+
+// A mask, or the rule that tells.
+class Successors {
+  public:
+    explicit Successors(nb::handle given) {
+        if (nb::isinstance<nb::tuple>(given)) {
+            const auto fields = nb::cast<nb::tuple>(given);
+            verdicts = nb::cast<In<int8_t>>(fields[0]);
+            left = nb::cast<int64_t>(fields[1]);
+            if (left >= 0) forest = &parsed<Forest>(nb::cast<nb::tuple>(fields[2]));
+        } else {
+            mask = nb::cast<In<bool>>(given);
+        }
+    }
+
+    size_t size() const { return mask.is_valid() ? mask.size() : verdicts.size(); }
+
+    // The mask of rows [low, high), in `scratch` if it stood nowhere yet.
+    const uint8_t *within(size_t low, size_t high, std::vector<uint8_t> &scratch) const {
+        require(low <= high && high <= size(), "the rows are outside of the vocabulary");
+        if (mask.is_valid()) return flags(mask) + low;
+        if (scratch.size() < high - low) scratch.resize(high - low);
+        tell(low, high, scratch.data());
+        return scratch.data();
+    }
+
+    bool at(size_t row) const {
+        uint8_t allowed;
+        if (mask.is_valid()) return mask.data()[row];
+        tell(row, row + 1, &allowed);
+        return allowed;
+    }
+
+    // By the rule.
+    void tell(size_t low, size_t high, uint8_t *out) const {
+        require(low <= high && high <= verdicts.size(), "the rows are outside of the vocabulary");
+        const int8_t *judged = verdicts.data() + low;
+        const int64_t doubtful = allow(judged, high - low, out);
+        require(doubtful >= 0, "a verdict is not 0, 1 or 2");
+        if (!doubtful || left < 0) return;
+        if (doubtful <= FEW) {
+            for (size_t row = low; row < high; ++row)
+                if (judged[row - low] == 1) out[row - low] = !forest->crosses(left, row);
+            return;
+        }
+        const int32_t from = static_cast<int32_t>(low), to = static_cast<int32_t>(high);
+        forbid_pairs(*forest, left, [&](int32_t row) {
+            if (row >= from && row < to) out[row - from] = judged[row - from] == 2;
+        });
+    }
+
+  private:
+    static constexpr int64_t FEW = 4; // are asked for one by one
+
+    In<bool> mask;
+    In<int8_t> verdicts;
+    int64_t left = -1;
+    const Forest *forest = nullptr;
+};
+
+auto successor_mask(nb::tuple rule, size_t low, size_t high) {
+    const Successors successors(rule);
+    require(low <= high && high <= successors.size(), "the rows are outside of the vocabulary");
+    std::unique_ptr<bool[]> out(new bool[high - low]);
+    successors.tell(low, high, reinterpret_cast<uint8_t *>(out.get()));
+    return fresh(std::move(out), {high - low});
+}
+
+nb::object allowed_rows(nb::object successors, size_t low, size_t high) {
+    if (nb::isinstance<nb::tuple>(successors))
+        return nb::cast(successor_mask(nb::cast<nb::tuple>(successors), low, high));
+    return successors[nb::slice(nb::int_(low), nb::int_(high), nb::none())];
+}
+
+nb::object beginnings(nb::tuple fields, nb::handle given, nb::bytes text) {
+    const ByteTables &tables = parsed<ByteTables>(fields);
+    const Successors successors(given);
+    require(successors.size() == tables.rows(), "order and allowed differ in length");
+    require(text.size() <= tables.depth(), "the text is longer than the columns");
+    std::vector<uint8_t> scratch;
+    nb::list ended;
+    size_t low = 0, high = tables.rows();
+    for (size_t depth = 0; depth < text.size(); ++depth) {
+        std::tie(low, high) = tables.narrow(low, high, depth, static_cast<uint8_t>(text.c_str()[depth]));
+        if (depth + 1 == text.size() || low == high) break;
+        const size_t over = tables.longer(low, high, depth + 1);
+        for (; low < over; ++low)
+            if (successors.at(low)) ended.append(low);
+    }
+    const uint8_t *allowed = successors.within(low, high, scratch);
+    return nb::make_tuple(std::any_of(allowed, allowed + (high - low), [](uint8_t one) { return one; }), ended);
+}
