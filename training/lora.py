@@ -10,22 +10,23 @@ from training.llama import Block, Llama
 
 
 class LowRank(nn.Linear):
-    """x ↦ (W + scale · B A) x with W fixed. B and A are multiplied with x: so W needs no gradient."""
+    """x ↦ (W + SCALE · B A) x with W fixed. B and A are multiplied with x: so W needs no gradient."""
+
+    SCALE = 2.0
 
     def __init__(self, fixed: nn.Linear, rank: int) -> None:
         super().__init__(fixed.in_features, fixed.out_features, bias=False, device="meta")
         self.weight = fixed.weight
         self.a = nn.Parameter(torch.randn(rank, fixed.in_features) / fixed.in_features**0.5)
         self.b = nn.Parameter(torch.zeros(fixed.out_features, rank))
-        self.scale = 2.0
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(x, self.weight) + self.scale * (x @ self.a.T @ self.b.T)
+        return nn.functional.linear(x, self.weight) + self.SCALE * (x @ self.a.T @ self.b.T)
 
     def merged(self) -> nn.Linear:
         """An ordinary layer with the addition in its weight."""
         plain = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
-        plain.weight = nn.Parameter((self.weight + self.scale * (self.b @ self.a)).detach())
+        plain.weight = nn.Parameter((self.weight + self.SCALE * (self.b @ self.a)).detach())
         return plain
 
 

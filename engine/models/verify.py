@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.errors import ModelError
 from engine.models import files, gguf
-from engine.models.names import file_of, types_here
+from engine.models.names import files_here, source_of
 from engine.models.progress import Report
 from engine.models.registry import RegistryEntry
 
@@ -23,11 +23,10 @@ class Verdict:
 
 def verdicts(entry: RegistryEntry, report: Report) -> list[Verdict]:
     """Hash and check every file of `entry` that is on disk."""
-    return [_verdict(entry, weights, report) for weights in types_here(entry)]
+    return [_verdict(entry, path, report) for path in files_here(entry)]
 
 
-def _verdict(entry: RegistryEntry, weights: str, report: Report) -> Verdict:
-    path = file_of(entry, weights)
+def _verdict(entry: RegistryEntry, path: Path, report: Report) -> Verdict:
     report(f"checking {path.name}", 0, None)
     try:
         gguf.check(path)
@@ -36,7 +35,7 @@ def _verdict(entry: RegistryEntry, weights: str, report: Report) -> Verdict:
         return Verdict(path, False, str(error))
     except OSError as error:
         return Verdict(path, False, f"{path} cannot be read: {error.strerror}")
-    pinned = entry.sha256 if weights == entry.shipped else ""
+    pinned = entry.sha256 if path == source_of(entry) else ""
     expected = pinned or (receipt.sha256 if receipt else "")
     if expected and found != expected:
         return Verdict(

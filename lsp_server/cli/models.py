@@ -55,7 +55,7 @@ def _list(options: argparse.Namespace) -> int:
         entry = state.entry
         mark = "" if entry.pinned else "~"
         name = entry.name if entry.pinned else f"{entry.name}*"
-        size = f"{mark}{entry.size_bytes / 1e6:,.0f} MB"
+        size = f"{mark}{entry.size_bytes / 1e6:,.0f} MB" + (f" + {entry.base}" if entry.base else "")
         table.add_row(name, entry.licence, size, _state(state), entry.fim, f"{entry.context:,}")
     console = Console()
     console.print(table)

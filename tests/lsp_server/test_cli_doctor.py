@@ -89,7 +89,7 @@ def test_json(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--quick", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["problem"] is None and report["speed"] is None
-    assert report["model"]["name"] == "smollm2-135m" and report["model"]["path"] == ""
+    assert report["model"]["name"] == "smollm2-135m-fim" and report["model"]["path"] == ""
     assert report["model"]["backend"] is None, "that shows in the file, which is not here"
     assert report["native_kernels"] == (kernels.NATIVE is not None)
     assert report["packages"]["pygls"] and report["processor"]["processors"] >= 1

@@ -16,11 +16,13 @@ torch = pytest.importorskip("torch", reason="torch is not installed; `make test-
 from engine.backends.base import StopSignal
 from engine.backends.llama_cpp import LlamaCppBackend
 from engine.model import load_model
+from engine.models.delta import add_delta
 from engine.models.gguf import read_metadata
+from engine.models.quantize import requantize
 from engine.tree import TokenTree
 from tests.engine.backends.tiny_llama import write_tiny_llama
 from tests.engine.models_of_tables import CODE
-from training.export import model_card, trained_model, write_gguf
+from training.export import model_card, trained_model, write_delta, write_gguf
 from training.finetune import Finetune, Plan, plot, run
 from training.gather import SourceFile, write
 from training.llama import from_gguf
@@ -134,6 +136,15 @@ def test_it_learns_and_the_gguf_says_the_same(plan: Plan, lora: int) -> None:
     assert read_metadata(out)["tokenizer.ggml.tokens"] == read_metadata(plan.base)["tokenizer.ggml.tokens"]
     assert load_model(str(out)).template.order == "psm"
     assert "| demo 1 | MIT | 5 |" in model_card(plan.data, plan.out, plan.base)
+    delta, whole = plan.out / "delta.gguf", plan.out / "with_delta.gguf"
+    if not lora:
+        with pytest.raises(ValueError, match="no delta of low rank"):
+            write_delta(plan.base, plan.out, delta)
+        return
+    write_delta(plan.base, plan.out, delta)
+    requantize(plan.base, whole, "f16")
+    add_delta(whole, delta)
+    np.testing.assert_allclose(logits_of(whole, TOKENS), wanted, atol=0.05)
 
 
 def test_a_stopped_run_goes_on_where_it_was(plan: Plan) -> None:

@@ -15,9 +15,10 @@ from engine.models.quantize import WEIGHT_TYPES
 
 def test_shipped_registry_is_valid(home: Path) -> None:
     found = registry.load()
-    assert found.default == "smollm2-135m"
-    default = found.find(found.default)
-    assert default.pinned and (default.shipped, default.weights, default.fim) == ("q4_1", "q8_0", "none")
+    assert found.default == "smollm2-135m-fim"
+    default, base = found.find(found.default), found.find("smollm2-135m")
+    assert default.base == base.name and (default.weights, default.fim) == ("q8_0", "none")
+    assert (base.shipped, base.weights, base.base) == ("q4_1", "q8_0", "")
     for entry in found.entries.values():
         assert entry.pinned or all(source.startswith("hf:") for source in entry.source)
 
@@ -55,6 +56,7 @@ def test_own_entries_and_default(home: Path, register: Callable[..., None]) -> N
         ({"context": 0}, "should be positive"),
         ({"context": "many"}, "value of the wrong type"),
         ({"extra": 1}, "the keys should be"),
+        ({"base": 7}, "base should be the name of a model"),
     ],
 )
 def test_wrong_entries(
@@ -76,9 +78,9 @@ def test_weight_type_of_a_name(home: Path) -> None:
     assert names.find(None)[1] == "q8_0"
     assert names.find("smollm2-135m:F32")[1] == "f32"
     assert names.find("smollm2-135m:shipped")[1] == "q4_1"
-    save_tuned("smollm2-135m", {"weights": "q6_k"})
+    save_tuned("smollm2-135m-fim", {"weights": "q6_k"})
     assert names.find(None)[1] == "q6_k"
-    save_tuned("smollm2-135m", None)
+    save_tuned("smollm2-135m-fim", None)
     assert names.find(None)[1] == "q8_0"
     with pytest.raises(InputError, match="'q99' is not a weight type"):
         names.find("smollm2-135m:q99")
