@@ -226,6 +226,7 @@ def validate(request: Request) -> None:
         ("max_lines", request.max_lines, 1, 200),
         ("alternatives", request.alternatives, 1, 32),
         ("temperature", request.temperature, 0, 10),
+        ("seed", request.seed, 0, 2**32),
     ):
         if not low <= value <= high:
             raise InputError(f"{name} is {value}, expected {low} to {high}")

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from engine import __version__
 from engine.errors import MidwordError
@@ -24,9 +25,16 @@ COMMANDS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses with one sentence; the usage is long, and `--help` shows it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+
+
 def build_parser(command: str | None) -> argparse.ArgumentParser:
     """The parser; only the module of `command` is imported, so that `--version` stays fast."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="midword", description="Local code completion that is exact at any byte of the buffer."
     )
     parser.add_argument("--version", action="version", version=f"midword {__version__}")
@@ -41,11 +49,12 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0 on success, 2 on an error the user can cure (one sentence on stderr)."""
+    """Run one command. Returns 0 on success, 2 on an error the user can cure (one sentence on stderr), 130
+    when interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((a for a in arguments if not a.startswith("-")), None)
-    options = build_parser(command).parse_args(arguments)
     try:
+        options = build_parser(command).parse_args(arguments)
         status = int(options.run(options))
         sys.stdout.flush()
         return status
@@ -57,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
+        print("midword: interrupted", file=sys.stderr)
         return 130
 
 

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from engine.errors import InputError
 from lsp_server.early import Early, early_start, parsed
 from lsp_server.greeting import Greeted, Writer, frame, greeting
 
@@ -95,7 +96,10 @@ async def serve_stdio(engine_command: Sequence[str] | None = None) -> int:
 
 
 async def serve_tcp(port: int, engine_command: Sequence[str] | None = None) -> int:
-    """Serve the first editor that connects to 127.0.0.1:`port` (0: any free one). Returns the exit code."""
+    """Serve the first editor that connects to 127.0.0.1:`port` (0: any free one). Returns the exit code.
+
+    Raises InputError for a port that cannot be had.
+    """
     connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
     connected = asyncio.get_running_loop().create_future()
 
@@ -105,7 +109,11 @@ async def serve_tcp(port: int, engine_command: Sequence[str] | None = None) -> i
         else:
             connected.set_result((reader, writer))
 
-    listener = await asyncio.start_server(accept, "127.0.0.1", port)
+    try:
+        listener = await asyncio.start_server(accept, "127.0.0.1", port)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise InputError(f"cannot listen on 127.0.0.1:{port}: {why}; choose another port, or 0") from None
     print(
         f"midword: listening on 127.0.0.1:{listener.sockets[0].getsockname()[1]}", file=sys.stderr, flush=True
     )

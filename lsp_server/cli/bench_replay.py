@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from engine.models.progress import bar
 from engine.models.store import ModelFile, resolve
 from lsp_server.cli.machine import processor
+from lsp_server.cli.numbers import count, factor
 from lsp_server.replay.bench import default_files, replay, traces_of
 from lsp_server.replay.editor import Manner
 from lsp_server.replay.figures import Figures
@@ -47,13 +48,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", nargs="*", type=Path, metavar="FILE", help="source files (default: Python's)"
     )
-    parser.add_argument("--keys", type=int, default=240, help="about so many keystrokes in all (240)")
+    parser.add_argument("--keys", type=count, default=240, help="about so many keystrokes in all (240)")
     parser.add_argument("--seed", type=int, default=0, help="another trace (0)")
-    parser.add_argument("--speed", type=float, default=1.0, help="times as fast as a practised typist (1)")
+    parser.add_argument("--speed", type=factor, default=1.0, help="times as fast as a practised typist (1)")
     parser.add_argument("--patient", action="store_true", help="the user waits for each answer")
     parser.add_argument("--no-accept", action="store_true", help="the user never accepts a completion")
-    parser.add_argument("--max-tokens", type=int, default=32, help="token budget of a completion (32)")
-    parser.add_argument("--max-lines", type=int, default=1, help="most lines of a completion (1)")
+    parser.add_argument("--max-tokens", type=count, default=32, help="token budget of a completion (32)")
+    parser.add_argument("--max-lines", type=count, default=1, help="most lines of a completion (1)")
     parser.add_argument("--no-ahead", action="store_true", help="midword does not work ahead of requests")
     parser.add_argument("--model", metavar="NAME|PATH", help="the model (default: the default model)")
     peers = "; ".join(f"{name}: {what}" for name, what in PEERS.items())

@@ -13,6 +13,7 @@ from statistics import median
 from rich.console import Console
 
 from engine.errors import InputError
+from lsp_server.cli.numbers import count
 from lsp_server.cli.source import read_source
 from lsp_server.replay.bench import default_files
 from lsp_server.replay.buffer import Buffer
@@ -22,7 +23,7 @@ from lsp_server.replay.process import used
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the bench's arguments."""
-    parser.add_argument("--times", type=int, default=7, help="starts (7)")
+    parser.add_argument("--times", type=count, default=7, help="starts (7)")
     parser.add_argument(
         "--model", default="", metavar="NAME|PATH", help="the model (default: the default one)"
     )
@@ -65,7 +66,8 @@ async def _start(text: str, cursor: int, model: str) -> dict[str, float]:
     finally:
         await peer.close()
     if not ghost.text:
-        raise InputError("nothing was shown at the cursor; choose another file")
+        problem = next(iter(peer.problems), "nothing was shown at the cursor; choose another file")
+        raise InputError(problem.removeprefix("midword: "))
     times = {f"{step} ms": ms for step, ms in peer.start_ms.items()}
     (cost,) = (cost for cost in peer.costs if cost.purpose == "asked")
     times |= {"of which prompt ms": cost.prompt_ms, "of which decoding ms": cost.total_ms - cost.prompt_ms}

@@ -15,6 +15,7 @@ from engine.ensemble import Ensemble
 from engine.mixing import Mix
 from engine.types import Completion, Request, Result
 from lsp_server.cli.loading import add_model_options, load_for_command
+from lsp_server.cli.numbers import seed
 from lsp_server.cli.source import add_any_file_option, cursor_offset, read_completable
 
 
@@ -34,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=int, default=48, help="model evaluations after the prompt (48)")
     parser.add_argument("--max-lines", type=int, default=1, help="lines of text to show (default 1)")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of sampling (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of sampling (default 0)")
     parser.add_argument(
         "--method",
         default="exact",

@@ -19,6 +19,7 @@ from engine.covers import STOP
 from engine.explain import ChosenByte, Explanation, explain
 from engine.types import Request, SuffixScoring
 from lsp_server.cli.loading import add_model_options, load_for_command
+from lsp_server.cli.numbers import count
 from lsp_server.cli.source import add_any_file_option, cursor_offset, read_completable
 from lsp_server.explain_page import explanation_page
 from lsp_server.report import write_page
@@ -38,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--suffix-scoring", default="auto", choices=get_args(SuffixScoring), help="as of `midword complete`"
     )
-    parser.add_argument("--rows", type=int, default=10, metavar="N", help="rows of each table (10)")
+    parser.add_argument("--rows", type=count, default=10, metavar="N", help="rows of each table (10)")
     parser.add_argument("--html", type=Path, metavar="OUT", help="write a self-contained page to OUT")
     parser.add_argument("--json", action="store_true", help="print one JSON object with everything")
     add_any_file_option(parser)

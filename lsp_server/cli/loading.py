@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from engine.choices import DEFAULT_CONTEXT_TOKENS, GGUF_BACKENDS, KV_TYPES
 from engine.completer import Completer
-from engine.model import DEFAULT_CONTEXT_TOKENS, GGUF_BACKENDS, KV_TYPES, load_model
+from engine.model import load_model
 from engine.models.progress import bar
+from lsp_server.cli.numbers import count
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
@@ -26,7 +28,7 @@ def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False)
         help="what evaluates a GGUF (default: %(default)s)",
     )
     parser.add_argument(
-        "--context", type=int, default=DEFAULT_CONTEXT_TOKENS, metavar="TOKENS", help="context length"
+        "--context", type=count, default=DEFAULT_CONTEXT_TOKENS, metavar="TOKENS", help="context length"
     )
 
 

@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import shlex
 
+from lsp_server.cli.numbers import port
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
@@ -13,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     transport.add_argument("--stdio", action="store_true", help="speak over stdin and stdout (the default)")
     transport.add_argument(
         "--tcp",
-        type=_port,
+        type=port,
         metavar="PORT",
         help="wait on 127.0.0.1:PORT for one editor and end with it; 0 takes a free port and prints it",
     )
@@ -28,10 +30,3 @@ def run(options: argparse.Namespace) -> int:
 
     command = shlex.split(options.engine_command) if options.engine_command else None
     return asyncio.run(serve_stdio(command) if options.tcp is None else serve_tcp(options.tcp, command))
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {port}")
-    return port

@@ -10,6 +10,7 @@ from typing import Any
 from engine.backends.base import StopSignal
 from engine.types import ByteDistribution
 from lsp_server.cli.loading import add_model_options, load_for_command
+from lsp_server.cli.numbers import count
 from lsp_server.cli.source import read_bytes
 
 
@@ -24,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--contexts",
-        type=int,
+        type=count,
         default=512,
         metavar="N",
         help="most segmentations visited under the law all (512)",

@@ -70,7 +70,8 @@ def cursor_offset(content: bytes, line: int, column: int) -> int:
     """
     starts = [0, *(match.end() for match in _LINE_END.finditer(content))]
     if not 1 <= line <= len(starts):
-        raise InputError(f"line {line} is outside the file, which has {len(starts)} lines")
+        lines = f"{len(starts)} line" + "s" * (len(starts) > 1)
+        raise InputError(f"line {line} is outside the file, which has {lines}")
     start = starts[line - 1]
     text = _LINE_END.split(content[start:], maxsplit=1)[0].decode("utf-8")
     if not 1 <= column <= len(text) + 1:
