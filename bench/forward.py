@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.backends.base import Backend, StopSignal
-from engine.backends.native import NativeBackend, why_not
+from engine.backends.native import NativeBackend
+from engine.backends.native_weights import why_not
 from engine.models.gguf import Gguf, check
 from engine.models.home import tables_dir
 from engine.models.store import resolve

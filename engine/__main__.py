@@ -7,11 +7,14 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from engine.model import DEFAULT_KV_BUDGET_MB, GGUF_BACKENDS, KV_TYPES, Model, load_model
-from engine.models.progress import Report
-from engine.service import Service
+from engine.begun import begin
+from engine.choices import DEFAULT_KV_BUDGET_MB, GGUF_BACKENDS, KV_TYPES
+
+if TYPE_CHECKING:
+    from engine.model import Model
+    from engine.models.progress import Report
 
 SERVED_CONTEXT_TOKENS = 2048
 """Enough for what a completion is shown (`types.SHOWN_PREFIX_BYTES`). llama.cpp takes the memory at once."""
@@ -40,15 +43,19 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     frames_out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
+    opened_with = {
+        "kv": options.kv,
+        "backend": options.backend,
+        "context_length": options.context,
+        "kv_budget_mb": options.kv_budget_mb,
+    }
+    begun = begin(options.model, **opened_with)
+    # The weights are read while these are imported.
+    from engine.model import load_model
+    from engine.service import Service
+
     def load(report: Report) -> Model:
-        model = load_model(
-            options.model,
-            kv=options.kv,
-            backend=options.backend,
-            context_length=options.context,
-            kv_budget_mb=options.kv_budget_mb,
-            progress=report,
-        )
+        model = load_model(options.model, **opened_with, progress=report, begun=begun)
         gc.freeze()  # the tables live as long as the process: a full collection would look at them for 30 ms
         return model
 

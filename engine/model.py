@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.backends.base import Backend
+from engine.backends.native_weights import why_not
+from engine.begun import Begun
 from engine.cache import Scorer
+from engine.choices import DEFAULT_CONTEXT_TOKENS, DEFAULT_KV_BUDGET_MB, GGUF_BACKENDS
 from engine.drafts.drafter import Drafter
 from engine.errors import BackendError, ModelCorrupt
 from engine.fim import Template
 from engine.models.gguf import Gguf, check
+from engine.models.header import Header, read_header, write_header
 from engine.models.hf_folder import check_folder, end_texts, find_folder, folder_metadata
 from engine.models.home import tables_dir
 from engine.models.progress import Report
 from engine.models.store import resolve
 from engine.templates import separator_token, stop_tokens, template_from_metadata, with_control_tokens
 from engine.tokenizers.base import Tokenizer
-from engine.tokenizers.kept import kept_tokenizer
+from engine.tokenizers.kept import kept_for, kept_tokenizer, vocabulary_digest
 from engine.types import Drafts
-
-DEFAULT_CONTEXT_TOKENS = 4096
-DEFAULT_KV_BUDGET_MB = 64
-"""Memory for keys and values: on the native backend of all documents (or of one that needs more),
-on the others of those beside the one in the cache."""
-KV_TYPES = ("auto", "f32", "f16", "bf16", "q8_0", "q4_0", "kivi4", "kivi2")
-"""What keys and values may be kept as; "auto" is the weights' own type on torch, else F32.
-
-The q types are llama.cpp's, bf16 and the kivi types torch's. docs/kv_economy.md has what they cost."""
-GGUF_BACKENDS = ("auto", "native", "llama.cpp")
-"""What evaluates a GGUF; "auto" is the native forward pass where it can (`backends.native.why_not`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +51,10 @@ def load_model(
     kv_budget_mb: int = DEFAULT_KV_BUDGET_MB,
     backend: str = "auto",
     progress: Report | None = None,
+    begun: Begun | None = None,
 ) -> Model:
     """Opens a model of the registry or a GGUF file on one of GGUF_BACKENDS, a Hugging Face folder on torch
-    (None: the default model).
+    (None: the default model). `begun`: what `begin` gave for the same arguments.
 
     Raises ModelError if it cannot be had or is not exact here, BackendError if the library refuses it.
     """
@@ -68,16 +63,18 @@ def load_model(
         return open_folder(
             folder, weights=weights, kv=kv, context_length=context_length, kv_budget_mb=kv_budget_mb
         )
-    file = resolve(name_or_path, progress)
+    file = begun.file if begun else resolve(name_or_path, progress)
+    family, stops = file.spelling
     return open_gguf(
         file.path,
         name=file.name,
-        family=file.entry.fim if file.entry else None,
-        stops=file.entry.stop if file.entry else (),
+        family=family,
+        stops=stops,
         kv=kv,
         context_length=context_length,
         kv_budget_mb=kv_budget_mb,
         backend=backend,
+        begun=begun,
     )
 
 
@@ -91,28 +88,59 @@ def open_gguf(
     context_length: int = DEFAULT_CONTEXT_TOKENS,
     kv_budget_mb: int = DEFAULT_KV_BUDGET_MB,
     backend: str = "auto",
+    begun: Begun | None = None,
 ) -> Model:
     """Opens one GGUF file. Raises as `load_model`."""
-    gguf = check(path)
-    metadata = gguf.metadata
-    template = template_from_metadata(metadata, family)
-    ends = stop_tokens(metadata, family, stops)
-    tokenizer = kept_tokenizer(with_control_tokens(metadata, template, ends), tables_dir())
-    opened = _gguf_backend(path, gguf, backend, kv, context_length, kv_budget_mb * 2**20)
+    header = begun.header if begun else read_header(path, family, stops)
+    words = _kept_words(header) if header else None
+    gguf = header.gguf if header and words else check(path)
+    words = words or _words(path, gguf, family, stops)
+    opened = _gguf_backend(path, gguf, backend, kv, context_length, kv_budget_mb * 2**20, begun)
+    if opened.vocab_size != len(words.tokenizer.vocab):
+        raise ModelCorrupt(
+            f"{path} has weights for {opened.vocab_size} tokens, its vocabulary has"
+            f" {len(words.tokenizer.vocab)}; fetch it again"
+        )
     # A row of the native pass is the same in any batch, so drafts cannot change a text there.
     auto: Drafts = "off" if backend == "llama.cpp" or why_not_native(gguf, kv) else "lookup"
     return Model(
         name=name,
-        tokenizer=tokenizer,
-        scorer=Scorer(opened, drafter=Drafter(tokenizer.vocab.token_bytes, auto=auto)),
-        template=template,
-        stop_tokens=ends,
-        separator=separator_token(metadata),
+        tokenizer=words.tokenizer,
+        scorer=Scorer(opened, drafter=Drafter(words.tokenizer.vocab.token_bytes, auto=auto)),
+        template=words.template,
+        stop_tokens=words.ends,
+        separator=words.separator,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What is made of a vocabulary."""
+
+    tokenizer: Tokenizer
+    template: Template
+    ends: tuple[int, ...]
+    separator: int
+
+
+def _kept_words(header: Header) -> _Words | None:
+    digest, *others = pickle.loads(header.words)
+    tokenizer = kept_for(digest, tables_dir())
+    return _Words(tokenizer, *others) if tokenizer else None
+
+
+def _words(path: Path, gguf: Gguf, family: str | None, stops: tuple[str, ...]) -> _Words:
+    template = template_from_metadata(gguf.metadata, family)
+    ends = stop_tokens(gguf.metadata, family, stops)
+    vocabulary = with_control_tokens(gguf.metadata, template, ends)
+    words = _Words(kept_tokenizer(vocabulary, tables_dir()), template, ends, separator_token(gguf.metadata))
+    kept = vocabulary_digest(vocabulary), template, ends, words.separator
+    write_header(path, family, stops, gguf, pickle.dumps(kept))
+    return words
+
+
 def _gguf_backend(
-    path: Path, gguf: Gguf, backend: str, kv: str, context_length: int, kv_bytes: int
+    path: Path, gguf: Gguf, backend: str, kv: str, context_length: int, kv_bytes: int, begun: Begun | None
 ) -> Backend:
     if backend not in GGUF_BACKENDS:
         raise BackendError(f"unknown backend {backend!r}; known are {', '.join(GGUF_BACKENDS)}")
@@ -125,14 +153,13 @@ def _gguf_backend(
         return LlamaCppBackend(path, context_length=context_length, kv=kv, parking_bytes=kv_bytes)
     from engine.backends.native import NativeBackend
 
-    return NativeBackend(path, gguf, context_length=context_length, kv_bytes=kv_bytes)
+    loading = begun.loading if begun else None
+    return NativeBackend(path, gguf, context_length=context_length, kv_bytes=kv_bytes, loading=loading)
 
 
 def why_not_native(gguf: Gguf, kv: str = "auto") -> str | None:
     """Why llama.cpp evaluates this file unless told otherwise; None if the native forward pass does."""
-    from engine.backends import native
-
-    return native.why_not(gguf) if kv in ("auto", "f32") else f"keys and values of type {kv} are asked for"
+    return why_not(gguf) if kv in ("auto", "f32") else f"keys and values of type {kv} are asked for"
 
 
 def open_folder(

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from engine.errors import DownloadError, ModelCorrupt
 from engine.models import gguf
-from engine.models.delta import add_delta
 from engine.models.progress import Report
 from engine.models.quantize import requantize
 from engine.models.registry import RegistryEntry
@@ -83,6 +82,8 @@ def derive_with_delta(base: Path, delta: Path, target: Path, weights: str, repor
         report(f"making {weights} weights of {base.stem} and {delta.stem}", 0, None)
         _require_space(target.parent, MOST_GROWTH * base.stat().st_size)
         requantize(base, exact, "f16")
+        from engine.models.delta import add_delta  # with numpy, which the start of the engine cannot wait for
+
         add_delta(exact, delta)
         requantize(exact, part, weights)
         gguf.check(part)

@@ -32,6 +32,11 @@ class ModelFile:
     weights: str
     """Weight type in lower case, such as `q8_0`."""
 
+    @property
+    def spelling(self) -> tuple[str | None, tuple[str, ...]]:
+        """The FIM family and the stops that the registry knows of it."""
+        return (self.entry.fim, self.entry.stop) if self.entry else (None, ())
+
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
@@ -60,6 +65,19 @@ def resolve(name_or_path: str | None = None, progress: Report | None = None) -> 
         with _locked(entry, progress or silent) as report:
             _make(entry, weights, report)
     return ModelFile(path, entry.name, entry, weights)
+
+
+def find_here(name_or_path: str | None) -> ModelFile | None:
+    """The file that `resolve` gives, if it is here and nothing has to be made. Raises as `resolve`.
+
+    Of a file that is given by path nothing is read: its weight type stays empty.
+    """
+    if name_or_path is not None and is_path(name_or_path):
+        path = Path(name_or_path).expanduser()
+        return ModelFile(path, path.stem, None, "") if path.is_file() else None
+    entry, weights = find(name_or_path)
+    path = file_of(entry, weights)
+    return ModelFile(path, entry.name, entry, weights) if _complete(path) else None
 
 
 def pull(name: str | None = None, progress: Report | None = None) -> ModelFile:

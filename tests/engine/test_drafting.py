@@ -10,10 +10,11 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from engine.backends import native
+from engine.backends import native_weights
 from engine.backends.base import StopSignal
 from engine.backends.fake import Table, random_table
 from engine.backends.llama_cpp import LlamaCppBackend
+from engine.backends.native import NativeBackend
 from engine.cache import Scorer
 from engine.completer import Completer
 from engine.drafts.acceptance import BatchCosts
@@ -174,9 +175,9 @@ def test_8_bit_weights_on_the_native_pass_say_the_same_to_the_bit(tmp_path: Path
     path = tmp_path / "tiny.gguf"
     write_tiny_llama(path, eight_bits=True)
     gguf = check(path)
-    if native.why_not(gguf) == native.NOT_BUILT:
+    if native_weights.why_not(gguf) == native_weights.NOT_BUILT:
         pytest.skip("no compiler, or no AVX2")
-    backend = native.NativeBackend(path, gguf, context_length=CONTEXT)
+    backend = NativeBackend(path, gguf, context_length=CONTEXT)
     model = replace(model_of(order="psm"), scorer=Scorer(backend))
     requests = [Request(CODE[:end], CODE[end:], max_tokens=24, max_lines=99) for end in range(10, 80, 3)]
     requests += [replace(request, temperature=1.0, seed=seed) for seed, request in enumerate(requests)]
@@ -192,7 +193,7 @@ def test_8_bit_weights_on_the_native_pass_say_the_same_to_the_bit(tmp_path: Path
 def test_auto_drafts_where_rows_are_the_same_in_any_batch(tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     write_tiny_llama(path, eight_bits=True)
-    is_native = native.why_not(check(path)) is None
+    is_native = native_weights.why_not(check(path)) is None
     for backend, drafts in (("auto", is_native), ("llama.cpp", False)):
         model = open_gguf(path, name="tiny", backend=backend, context_length=CONTEXT)
         assert model.scorer.drafter is not None
@@ -207,7 +208,7 @@ def test_auto_drafts_where_rows_are_the_same_in_any_batch(tmp_path: Path) -> Non
 def default_model(request: pytest.FixtureRequest) -> Iterator[Model]:
     """F32 weights, keys and values on llama.cpp; Q8_0 on the native forward pass, where there is one."""
     name = request.param
-    if not name.endswith("f32") and not native.is_built():
+    if not name.endswith("f32") and not native_weights.is_built():
         pytest.skip("llama.cpp's rows differ by batch at Q8_0")
     loaded = load_model(name, kv="f32")
     yield loaded

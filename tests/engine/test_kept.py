@@ -10,7 +10,7 @@ import pytest
 
 from engine.tokenizers import kept
 from engine.tokenizers.base import Tokenizer
-from engine.tokenizers.kept import MOST_FILES, fingerprint, kept_tokenizer
+from engine.tokenizers.kept import MOST_FILES, kept_tokenizer, vocabulary_digest
 from engine.tokenizers.pretokenize import Pretokenizer
 from tests.engine.vocabularies import trained
 
@@ -72,12 +72,12 @@ def test_what_is_read_back_answers_as_what_was_derived(
     assert answers(again, 7) == answers(first, 7)
 
 
-def test_another_vocabulary_has_another_fingerprint(tmp_path: Path, derivations: list[str]) -> None:
+def test_another_vocabulary_has_another_digest(tmp_path: Path, derivations: list[str]) -> None:
     one, other = byte_level(), byte_level()
     other["tokenizer.ggml.merges"] = other["tokenizer.ggml.merges"][:-1]
     renamed = one | {"tokenizer.ggml.pre": "llama-bpe"}
-    assert len({fingerprint(one), fingerprint(other), fingerprint(renamed)}) == 3
-    assert fingerprint(one | {"general.name": "x"}) == fingerprint(one)
+    assert len({vocabulary_digest(one), vocabulary_digest(other), vocabulary_digest(renamed)}) == 3
+    assert vocabulary_digest(one | {"general.name": "x"}) == vocabulary_digest(one)
     kept_tokenizer(one, tmp_path)
     kept_tokenizer(other, tmp_path)
     assert len(derivations) == 2

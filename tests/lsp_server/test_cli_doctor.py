@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from engine import kernels
-from engine.backends import native
+from engine.backends import native_weights
+from engine.backends.native import NativeBackend
 from engine.errors import BackendError, DownloadError
 from engine.model import open_gguf
 from engine.models import gguf
@@ -141,9 +142,9 @@ def test_which_backend_evaluates_a_file_and_why(
     write_tiny_llama(path, eight_bits=eight_bits)
     assert main(["doctor", "--quick", "--json", "--model", str(path)]) == 0
     found = json.loads(capsys.readouterr().out)["model"]
-    assert found["why_not_native"] == native.why_not(gguf.check(path))
+    assert found["why_not_native"] == native_weights.why_not(gguf.check(path))
     opened = open_gguf(path, name="tiny", context_length=CONTEXT).backend
-    assert (found["backend"] == "native") == isinstance(opened, native.NativeBackend)
+    assert (found["backend"] == "native") == isinstance(opened, NativeBackend)
     assert (found["backend"] == "llama.cpp") == bool(found["why_not_native"])
     opened.close()
     assert main(["doctor", "--quick", "--model", str(path)]) == 0

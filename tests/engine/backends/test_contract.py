@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.backends import native
+from engine.backends import native_weights
 from engine.backends.base import Backend, StopSignal
 from engine.backends.fake import FakeBackend, random_table
 from engine.backends.llama_cpp import LlamaCppBackend
+from engine.backends.native import NativeBackend
 from engine.cache import Scorer
 from engine.covers import DROPPED_BOUND, CoverSpace
 from engine.errors import BackendError, Cancelled
@@ -80,9 +81,9 @@ def open_backend(request: pytest.FixtureRequest) -> Iterator[Open]:
         elif request.param == "native":
             path = request.getfixturevalue("tiny_llama_of_8_bits")
             gguf = check(path)
-            if native.why_not(gguf) == native.NOT_BUILT:
+            if native_weights.why_not(gguf) == native_weights.NOT_BUILT:
                 pytest.skip("no compiler, or no AVX2")
-            backend = native.NativeBackend(path, gguf, context_length=CONTEXT, kv_bytes=2**19)
+            backend = NativeBackend(path, gguf, context_length=CONTEXT, kv_bytes=2**19)
         else:
             path = request.getfixturevalue("tiny_llama")
             backend = LlamaCppBackend(path, context_length=CONTEXT, threads=1, parking_bytes=2**20)

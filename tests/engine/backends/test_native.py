@@ -10,7 +10,8 @@ import pytest
 
 from engine.backends.base import StopSignal
 from engine.backends.llama_cpp import LlamaCppBackend
-from engine.backends.native import NOT_BUILT, NativeBackend, why_not
+from engine.backends.native import NativeBackend
+from engine.backends.native_weights import NOT_BUILT, why_not
 from engine.errors import BackendError, ModelCorrupt
 from engine.model import open_gguf
 from engine.models.gguf import Gguf, check

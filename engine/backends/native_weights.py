@@ -1,0 +1,185 @@
+"""Which files the native forward pass takes, and how their weights come into memory.
+
+Without numpy, whose import takes as long as reading the weights: the engine process does both at once.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+import threading
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ModelCorrupt
+from engine.models.gguf import Gguf
+from engine.models.gguf_reader import TensorInfo
+
+PREFILL_CHUNK = 256
+"""Most tokens in one evaluation."""
+TREE_CELLS = 64
+"""Room for a tree behind a context that fills its own."""
+MOST_THREADS = 8
+"""More wait for memory and for each other."""
+SWITCH_S = 0.0005
+"""While weights are read, other threads give Python's lock up after so long: each of hundreds of tensors
+needs it for a moment. Python's own 5 ms would have them wait longer than they take."""
+BLOCK = 32
+"""Weights with one scale in Q8_0; head, hidden layer and width must be whole blocks."""
+
+NOT_BUILT = "the kernels were not compiled, or the processor has no AVX2"
+
+_NORMS = ("attn_norm", "ffn_norm", "output_norm")
+_EMBEDDINGS = ("token_embd", "output")
+_MATRICES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+
+
+def is_built() -> bool:
+    """Whether the kernels were compiled and this processor can run them."""
+    try:
+        module = import_module("engine_kernels._transformer")
+    except ImportError:
+        return False
+    # An older build cannot plan.
+    return bool(module.is_supported()) and hasattr(module.Transformer, "begin")
+
+
+def why_not(gguf: Gguf) -> str | None:
+    """Why this file, or this machine, needs llama.cpp; None if it does not."""
+    if not is_built():
+        return NOT_BUILT
+    metadata = gguf.metadata
+    if (architecture := metadata.get("general.architecture")) != "llama":
+        return f"the architecture is {architecture}"
+    others = {t.type for t in gguf.tensors if t.type != ("F32" if len(t.shape) == 1 else "Q8_0")}
+    if others:
+        return f"there are weights of type {', '.join(sorted(others))}"
+    sizes = _sizes(gguf)
+    if not all(sizes.values()):
+        return "the sizes are not one number each"
+    if any(size % BLOCK for size in (sizes["width"], sizes["hidden"], sizes["dimension"])):
+        return "the sizes are not multiples of 32"
+    if _whole(metadata, "llama.rope.dimension_count") != sizes["dimension"]:
+        return "only a part of a head is rotated"
+    expected = {(name, True) for name in _NORMS} | {(name, False) for name in (*_MATRICES, *_EMBEDDINGS)}
+    if others := {t.name for t in gguf.tensors if (_place(t)[0], len(t.shape) == 1) not in expected}:
+        return f"there are tensors {', '.join(sorted(others))}"
+    if metadata.get("llama.rope.scaling.type", "none") != "none" or "llama.expert_count" in metadata:
+        return "positions are scaled, or there are experts"
+    return None
+
+
+class Loading:
+    """One model file on its way into memory, in a thread of its own.
+
+    Reading takes a tenth of a second and more, of which Python's lock is needed only between tensors: other
+    modules are imported, and a tokenizer's tables read, meanwhile.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        gguf: Gguf,
+        *,
+        context_length: int,
+        threads: int | None = None,
+        kv_bytes: int | None = None,
+    ) -> None:
+        """Starts. The arguments are those of `native.NativeBackend`; `why_not(gguf)` must be None."""
+        self.sizes = _sizes(gguf)
+        self.context_length = min(context_length, _whole(gguf.metadata, "llama.context_length"))
+        self.cells = self.context_length + TREE_CELLS
+        cell_bytes = 2 * 4 * self.sizes["layers"] * self.sizes["kv_heads"] * self.sizes["dimension"]
+        kept = self.cells if kv_bytes is None else kv_bytes // cell_bytes
+        self._model = import_module("engine_kernels._transformer").Transformer(
+            **self.sizes,
+            epsilon=float(gguf.metadata["llama.attention.layer_norm_rms_epsilon"]),
+            rope_base=float(gguf.metadata.get("llama.rope.freq_base", 10_000.0)),
+            cells=max(self.cells, kept),
+            kept=kept,
+            largest_batch=PREFILL_CHUNK,
+            threads=threads or min(os.cpu_count() or 1, MOST_THREADS),
+        )
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, args=(path, gguf), daemon=True)
+        self._thread.start()
+
+    def transformer(self) -> Any:
+        """The model with its weights, as soon as they are there. Raises ModelCorrupt."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._model
+
+    def _run(self, path: Path, gguf: Gguf) -> None:
+        usual_s = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_S)
+        try:
+            _load(self._model, path, gguf, self.sizes["layers"])
+        except Exception as error:
+            self._error = error
+        finally:
+            sys.setswitchinterval(usual_s)
+
+
+def _whole(metadata: dict[str, Any], key: str) -> int:
+    value = metadata.get(key)
+    return value if isinstance(value, int) else 0
+
+
+def _sizes(gguf: Gguf) -> dict[str, int]:
+    metadata = gguf.metadata
+    width = _whole(metadata, "llama.embedding_length")
+    heads = _whole(metadata, "llama.attention.head_count")
+    return {
+        "layers": _whole(metadata, "llama.block_count"),
+        "width": width,
+        "heads": heads,
+        "kv_heads": _whole(metadata, "llama.attention.head_count_kv") or heads,
+        "dimension": _whole(metadata, "llama.attention.key_length") or width // max(1, heads),
+        "hidden": _whole(metadata, "llama.feed_forward_length"),
+        "vocab": next((t.shape[-1] for t in gguf.tensors if t.name == "token_embd.weight"), 0),
+    }
+
+
+def _load(model: Any, path: Path, gguf: Gguf, layers: int) -> None:
+    """Gives every tensor of the file to the model."""
+    wanted = {(name, layer) for name in (*_NORMS[:2], *_MATRICES) for layer in range(layers)}
+    wanted |= {("output_norm", 0), ("token_embd", 0)}
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        for tensor in gguf.tensors:
+            name, layer, is_norm = _place(tensor)
+            start = gguf.weights_start + tensor.offset_bytes
+            with memoryview(view) as whole, whole[start : start + tensor.size_bytes] as part:
+                try:
+                    _give(model, layer, name, part, is_norm)
+                except (ValueError, IndexError) as error:
+                    raise ModelCorrupt(f"{path}: {tensor.name} cannot be used ({error})") from None
+            wanted.discard((name, layer))
+            _release(view, start, tensor.size_bytes)
+    if wanted:
+        raise ModelCorrupt(f"{path} has no {', '.join(sorted({name for name, _ in wanted}))}")
+
+
+def _give(model: Any, layer: int, name: str, part: memoryview, is_norm: bool) -> None:
+    if is_norm:
+        with part.cast("f") as numbers:
+            model.set_norm(layer, name, numbers)
+    else:
+        model.set_matrix(layer, name, part)
+
+
+def _release(view: mmap.mmap, start: int, size: int) -> None:
+    """Gives the whole pages of a part of a mapped file back; reading them again would be right but slow."""
+    first, end = -(-start // mmap.PAGESIZE), (start + size) // mmap.PAGESIZE
+    if end > first and hasattr(mmap, "MADV_DONTNEED"):
+        view.madvise(mmap.MADV_DONTNEED, first * mmap.PAGESIZE, (end - first) * mmap.PAGESIZE)
+
+
+def _place(tensor: TensorInfo) -> tuple[str, int, bool]:
+    """A tensor's name without its layer, its layer (0 if it has none), and whether it is a norm's weights."""
+    parts = tensor.name.split(".")
+    layer, name = (int(parts[1]), parts[2]) if parts[0] == "blk" and len(parts) > 2 else (0, parts[0])
+    return name, layer, len(tensor.shape) == 1
