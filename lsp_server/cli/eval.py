@@ -25,7 +25,7 @@ from lsp_server.evaluation import human_eval, page, tables
 from lsp_server.evaluation.holes import holes
 from lsp_server.evaluation.items import Item, chosen
 from lsp_server.evaluation.methods import LAYOUTS, METHODS, Way, complete, ways
-from lsp_server.evaluation.runs import State
+from lsp_server.evaluation.runs import Row, State, rows_beside
 from lsp_server.evaluation.runs import run as run_items
 from lsp_server.evaluation.sources import packages, sources
 from lsp_server.evaluation.sweep import sweep
@@ -58,6 +58,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--sources", type=Path, metavar="FOLDER", default=kept, help="where fetched packages are kept"
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="state and reports (build/eval-TASK)")
+    beside = "show another model's run of the task beside this one, and the gains, at the items of both"
+    parser.add_argument("--beside", type=Path, metavar="FOLDER", help=beside)
     add_model_options(parser)
 
 
@@ -67,7 +69,9 @@ def run(options: argparse.Namespace) -> int:
     model = load_for_command(options).model
     asked = ways(model.template, options.layout, options.method)
     out = options.out or Path("build") / f"eval-{options.task}"
-    state = State(out / "state.jsonl", _asked(options, model.name))
+    settings = _asked(options, model.name)
+    others = rows_beside(options.beside / "state.jsonl", settings) if options.beside else []
+    state = State(out / "state.jsonl", settings)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task(options.task, total=len(items) * len(asked))
@@ -76,7 +80,10 @@ def run(options: argparse.Namespace) -> int:
             return complete(model, item, way, options.max_tokens)
 
         run_items(items, asked, ask, state, lambda: progress.advance(bar))
-    _report(options, state, out, model.name)
+    done = {row.item_id for row in state.rows}
+    both = done & {row.item_id for row in others} if others else done
+    rows = [row for row in (*others, *state.rows) if row.item_id in both]
+    _report(options, rows, out, model.name)
     return 0
 
 
@@ -98,15 +105,15 @@ def _asked(options: argparse.Namespace, model: str) -> dict[str, Any]:
     return {"task": options.task, "seed": options.seed, "max_tokens": options.max_tokens, "model": model}
 
 
-def _report(options: argparse.Namespace, state: State, out: Path, model: str) -> None:
+def _report(options: argparse.Namespace, rows: Sequence[Row], out: Path, model: str) -> None:
     command = shlex.join(["midword", *sys.argv[1:]])
-    count = len({row.item_id for row in state.rows})
+    count = len({row.item_id for row in rows})
     about = (
         f"{model}, {options.task}, {count} items, seed {options.seed}, at most {options.max_tokens} tokens;"
         f" on {processor().name}, {os.cpu_count()} cores, Python {platform.python_version()}."
     )
-    Console(stderr=True, width=180).print(page.terminal_table(state.rows, about, options.seed))
-    found = {"about": about, "command": command, **tables.figures(state.rows, options.seed)}
+    Console(stderr=True, width=180).print(page.terminal_table(rows, about, options.seed))
+    found = {"about": about, "command": command, **tables.figures(rows, options.seed)}
     (out / "report.json").write_text(json.dumps(found, indent=1))
-    write_page(out / "report.html", page.report_page(state.rows, about, command, options.seed))
+    write_page(out / "report.html", page.report_page(rows, about, command, options.seed))
     print(json.dumps({"about": about, "report": str(out / "report.html"), "all": found["all"]}))

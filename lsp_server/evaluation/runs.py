@@ -36,6 +36,8 @@ class Row:
 
 
 Ask = Callable[[Item, Way], Result]
+OF = " of "
+"""Between the name of a way and that of another model."""
 
 
 class State:
@@ -74,6 +76,21 @@ class State:
     def has(self, item: Item, way: Way) -> bool:
         """Whether that was done already."""
         return (item.item_id, way.name) in self._done
+
+
+def rows_beside(path: Path, asked: dict[str, Any]) -> list[Row]:
+    """The rows of another model's run, each way named after the model too.
+
+    Raises InputError if there is none, or if it was not asked the same.
+    """
+    try:
+        header, *lines = [json.loads(line) for line in path.read_bytes().splitlines(keepends=True)]
+        if header | {"model": ""} != asked | {"model": ""}:
+            raise InputError(f"{path} is of a run with other settings, so it cannot stand beside this one")
+        rows = [_row(fields) for fields in lines]
+        return [dataclasses.replace(row, way=f"{row.way}{OF}{header['model']}") for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not the state of a run: {error}") from None
 
 
 def run(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lsp_server.evaluation.metrics import Scores, interval
-from lsp_server.evaluation.runs import Row
+from lsp_server.evaluation.runs import OF, Row
 
 NAMES = tuple(field.name for field in dataclasses.fields(Scores))
 COMPARED = ("exact", "token", "passed", "similarity")
@@ -75,10 +75,13 @@ def figures(rows: Sequence[Row], seed: int) -> dict[str, Any]:
 
 
 def _pairs(ways: Sequence[str]) -> list[tuple[str, str]]:
-    """Exact beside each other method in its layout, and each layout of exact beside the first."""
+    """Exact beside each other method in its layout, each layout of exact beside the first, and each way
+    beside the same one of another model."""
+    others = [(way, other) for way in ways for other in ways if other.startswith(f"{way}{OF}")]
+    ways = [way for way in ways if OF not in way]
     exact = [way for way in ways if way.startswith("exact, ")]
     pairs = [(e, o) for e in exact for o in ways if o != e and o.partition(", ")[2] == e.partition(", ")[2]]
-    return pairs + [(way, exact[0]) for way in exact[1:]]
+    return pairs + [(way, exact[0]) for way in exact[1:]] + others
 
 
 def _grouped(rows: Sequence[Row], key: Callable[[Row], str], seed: int) -> dict[str, Any]:

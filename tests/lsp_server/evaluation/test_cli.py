@@ -58,6 +58,15 @@ def test_all_ways_in_one_run_and_more_items_later(folder: Path, capsys: pytest.C
     assert page.count('class="example"') == 2 and "spm" in page
 
 
+def test_two_runs_beside_each_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exact = ("--method", "exact", "--layout", "prefix")
+    base, own = str(folder / "base"), str(folder / "own")
+    run_eval(folder, 2, capsys, "--out", base, *exact)
+    found = run_eval(folder, 1, capsys, "--out", own, "--beside", base, *exact)
+    assert list(found["all"]) == ["exact, prefix of tiny", "exact, prefix"]
+    assert all(means["passed"]["count"] == 1 for means in found["all"].values())
+
+
 def test_what_cannot_be_done_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--model", str(folder / "tiny.gguf"), "--out", str(folder / "out")]
     assert main(["eval", "random-span", "--data", str(folder), *arguments]) == 2

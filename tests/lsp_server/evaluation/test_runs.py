@@ -20,7 +20,7 @@ from lsp_server.evaluation import human_eval
 from lsp_server.evaluation.items import Item, chosen
 from lsp_server.evaluation.methods import Way, complete, template_of, ways
 from lsp_server.evaluation.page import report_page, terminal_table
-from lsp_server.evaluation.runs import State, run
+from lsp_server.evaluation.runs import State, rows_beside, run
 from lsp_server.evaluation.tables import figures, gain_of
 from tests.engine.toy_models import ToyModel
 from tests.engine.toys import TOYS
@@ -102,6 +102,34 @@ def test_figures_and_gains(tmp_path: Path) -> None:
     (listed,) = (g for g in found["gains"] if g["score"] == "exact")
     assert listed["mean"] == pytest.approx(0.5)
     json.dumps(found, allow_nan=False)
+
+
+def test_another_models_run_stands_beside_and_gains_are_between_the_same_ways(tmp_path: Path) -> None:
+    asked = {"task": "t", "model": "mine"}
+    path = tmp_path / "state.jsonl"
+    run(ITEMS[:4], WAYS, answer, State(path, asked | {"model": "base"}), lambda: None)
+    others = rows_beside(path, asked)
+    assert [row.way for row in others[:2]] == ["naive, prefix of base", "exact, prefix of base"]
+    own = State(tmp_path / "own.jsonl", asked)
+    run(ITEMS, WAYS, lambda item, way: answer(item, WAYS[1]), own, lambda: None)
+    gains = {
+        (g["ours"], g["theirs"]): g
+        for g in figures([*others, *own.rows], 0)["gains"]
+        if g["score"] == "exact"
+    }
+    assert set(gains) == {("exact, prefix", "naive, prefix")} | {
+        (f"{method}, prefix", f"{method}, prefix of base") for method in ("naive", "exact")
+    }
+    naive = gains["naive, prefix", "naive, prefix of base"]
+    assert (naive["mean"], naive["count"]) == (0.5, 4)
+    with pytest.raises(InputError, match="other settings, so it cannot stand beside"):
+        rows_beside(path, asked | {"seed": 1})
+    for text in ("", "[]", "no JSON"):
+        path.write_text(text)
+        with pytest.raises(InputError, match="not the state of a run"):
+            rows_beside(path, asked)
+    with pytest.raises(InputError, match=r"not the state of a run: .*No such file"):
+        rows_beside(tmp_path / "nowhere", asked)
 
 
 def test_the_page_shows_every_completion_and_escapes_it(tmp_path: Path) -> None:
