@@ -45,9 +45,12 @@ class Scored:
         """The canonical ones."""
         return self.tokenizer.successor_rule(self.tokens)
 
-    @cached_property
     def stop_share(self) -> float:
         """P(a stop token), 0 where the text may not end."""
+        return self._stop_share
+
+    @cached_property
+    def _stop_share(self) -> float:
         if not self.tokenizer.may_end(self.tokens):
             return 0.0
         return sum(map(math.exp, self.row[self.stop_tokens].tolist()))
@@ -60,8 +63,12 @@ class Scored:
 
     @property
     def known_first_byte_sums(self) -> FloatArray | None:
-        """`first_byte_sums`, if anyone asked for them."""
+        """`first_byte_sums`, if they were found already."""
         return vars(self).get("first_byte_sums")
+
+    def know_first_byte_sums(self, sums: FloatArray) -> None:
+        """Somebody found the `first_byte_sums`."""
+        vars(self)["first_byte_sums"] = sums
 
     def weights(self, low: int, high: int) -> FloatArray:
         """(high - low,) P(t) of the tokens in these rows, 0 for those that are not canonical."""
@@ -114,15 +121,13 @@ class Context:
             return None, ended
         return self.narrowed(low, high, weights, self.log_weight + math.log(mass)), ended
 
-    def opened(self, end: int, is_summed: bool = False) -> Open:
-        """The context behind `end` bytes, for kernels; with the masses of its first bytes if it must be."""
-        scored, depth = self.scored, end - self.start
-        is_summed = is_summed and self.weights is None
-        sums = scored.first_byte_sums if is_summed else scored.known_first_byte_sums
-        stop = scored.stop_share if depth == 0 and sums is not None else 0.0
+    def opened(self, end: int) -> Open:
+        """The context behind `end` bytes, for kernels."""
+        scored = self.scored
         return Open(
-            self.log_weight, depth, self.low, self.high, self.weights, scored.row, scored.allowed, sums, stop
-        )
+            self.log_weight, end - self.start, self.low, self.high, self.weights, scored.row, scored.allowed,
+            scored.known_first_byte_sums, scored.stop_share,
+        )  # fmt: skip
 
     def narrowed(self, low: int, high: int, weights: FloatArray, log_mass: float) -> Context:
         """The context once more of its last token was read: one of rows [low, high), of the mass."""

@@ -33,7 +33,6 @@ from engine.drafts.drafter import Root
 from engine.errors import InputError
 from engine.kernels import (
     MORE_THAN_HALF,
-    Surely,
     allowed_rows,
     beginnings,
     mixed_sums,
@@ -247,12 +246,17 @@ class CoverState:
         """The symbols that certainly come next. Never asks the model."""
         if self.is_open or self._is_mostly_pending:
             return Run((), (), self)
-        symbols, shares, contexts, ended, pending_log, is_open = self._read_surely()
+        end, of = len(self.text), self.contexts
+        opened = [context.opened(end) for context in of]
+        symbols, shares, contexts, ended, pending_log, is_open, sums = read_surely(
+            self.space.tokenizer.vocab.tables, opened, self.pending_log
+        )
+        for number, found in sums:
+            of[number].scored.know_first_byte_sums(found)
         if not symbols:
             return Run((), (), self) if is_open else single_step(self)
         if symbols[-1] == STOP:
             return Run(tuple(symbols), tuple(shares), self)
-        end, of = len(self.text), self.contexts
         over = [of[number].followed_by(row, log, end + read) for number, read, row, log in ended]
         left = [of[number].narrowed(low, high, held, log) for number, low, high, held, log in contexts]
         behind = CoverState(
@@ -268,16 +272,6 @@ class CoverState:
         if max(above, default=-math.inf) >= 0:
             return False
         return self.pending_log > -math.inf and sum(map(math.exp, above)) < MOST_BESIDE_PENDING
-
-    def _read_surely(self) -> Surely:
-        """What `read_surely` finds. First bytes are summed only where no token alone holds more than half."""
-        tables, end = self.space.tokenizer.vocab.tables, len(self.text)
-        found = read_surely(tables, [c.opened(end) for c in self.contexts], self.pending_log)
-        if found is None:
-            opened = [c.opened(end, is_summed=True) for c in self.contexts]
-            found = read_surely(tables, opened, self.pending_log)
-        assert found is not None
-        return found
 
     # -- scoring ----------------------------------------------------------------------------------
 
@@ -394,7 +388,7 @@ class CoverState:
         scales = [math.exp(context.log_weight - total) for context in self.contexts]
         following = [context.next_bytes(end) for context in self.contexts]
         pairs = zip(scales, self.contexts, strict=True)
-        stop = sum(scale * context.scored.stop_share for scale, context in pairs if context.start == end)
+        stop = sum(scale * context.scored.stop_share() for scale, context in pairs if context.start == end)
         known = mixed_sums(scales, [weights for weights, _ in following], [b for _, b in following], stop)
         return ByteShares(known, math.exp(self.pending_log - total), total)
 

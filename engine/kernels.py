@@ -24,7 +24,7 @@ def _native() -> ModuleType | None:
         module = import_module("engine_kernels._native")
     except ImportError:
         return None
-    return module if hasattr(module, "beginnings") else None  # an older build knows no rules
+    return module if getattr(module, "CONTRACT", 0) == numpy_reference.CONTRACT else None
 
 
 NATIVE = _native()

@@ -108,7 +108,7 @@ class ByteLevelBPE:
         self._rule_after = lru_cache(maxsize=4096)(self._find_rule)
         self._final_rule_after = lru_cache(maxsize=4096)(self._find_final_rule)
         self._ends: dict[tuple[int, ...], tuple[int, ...]] = {}
-        self._end_of = lru_cache(maxsize=4096)(self._find_end)
+        self._end_of = lru_cache(maxsize=4096)(self._cut_end)
         self._judged = lru_cache(maxsize=256)(self._judge)
         self._verdicts = lru_cache(maxsize=128)(self._find_verdicts)
         self._verdicts_alone = lru_cache(maxsize=256)(self._judge_alone)
@@ -286,7 +286,7 @@ class ByteLevelBPE:
             return tokens
         if (end := self._ends.get(tokens)) is None:
             before = tokens[:-1] if len(tokens) == 2 else self._ends.get(tokens[:-1])
-            end = self._end_of(before + tokens[-1:]) if before is not None else self._find_context_end(tokens)
+            end = self._find_context_end(tokens) if before is None else self._find_end(before + tokens[-1:])
             if len(self._ends) == _MOST_ENDS:
                 self._ends.clear()
             self._ends[tokens] = end
@@ -306,6 +306,10 @@ class ByteLevelBPE:
         """`_context_end` of tokens before which no word begins that can still change."""
         if len(tokens) == 2 and (stable := self._cuts.stable_tokens(*tokens)) is not None:
             return tokens[stable:]
+        return self._end_of(tokens)
+
+    def _cut_end(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
+        """`_find_end` by their text."""
         return self._behind(tokens, self._stable_part(tokens)[1])
 
     def _stable_part(self, tokens: tuple[int, ...]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ in float64 and may differ from the native ones by a relative 1e-12.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -21,6 +21,8 @@ SmallIntArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 ByteArray = npt.NDArray[np.uint8]
 
+CONTRACT = 2
+"""Counts the changes of signatures: a native build that has another number is an older one."""
 LEAST_LOG = -708.0
 """exp of anything below is taken as 0; float64 has no normal number there."""
 
@@ -150,8 +152,8 @@ class Open(NamedTuple):
     """The canonical ones."""
     first_byte_sums: FloatArray | None
     """(256,) as `sums_of_groups` finds them, if that was done."""
-    stop_share: float
-    """P(the text ends | context), 0 once the last token has begun; not looked at without the sums before."""
+    stop_share: Callable[[], float]
+    """Finds P(the text ends | context). Not asked for once the last token has begun."""
 
 
 class Surely(NamedTuple):
@@ -169,28 +171,32 @@ class Surely(NamedTuple):
     """Natural log of the mass of what is pending behind the symbols."""
     is_open: bool
     """Whether what is pending could change what comes behind the symbols."""
+    sums: list[tuple[int, FloatArray]]
+    """The `first_byte_sums` that were not known and were needed, by number of the context."""
 
 
-def read_surely(tables: ByteTables, contexts: Sequence[Open], pending_log: float) -> Surely | None:
+def read_surely(tables: ByteTables, contexts: Sequence[Open], pending_log: float) -> Surely:
     """The bytes that are certainly the likeliest, one after another, as far as the contexts tell.
 
     `pending_log` is the natural log of the mass of what was not scored. A symbol is certain if no other can
     have more: `MORE_THAN_HALF`, or as much as the next one and all that is pending. Reading ends behind a
     newline, behind a byte that is not ASCII and behind STOP; before a byte that starts no token, and where a
-    last token goes on past the columns. Tokens that end join what is pending. None if the first byte cannot
-    be told without the `first_byte_sums` of contexts.
+    last token goes on past the columns. Tokens that end join what is pending.
     """
     unit = _unit(contexts, pending_log)
     live = [_Read(k, context, unit) for k, context in enumerate(contexts)]
     symbols, shares, ended = list[int](), list[float](), list[tuple[int, int, int, float]]()
-    is_open = False
+    is_open, sums = False, list[tuple[int, FloatArray]]()
     while all(read.context.depth < len(tables.columns) for read in live):
         pending = math.exp(pending_log - unit)
         total = sum(read.mass for read in live) + pending
         best, known = _heavy_byte(tables, live, total), 0.0
         if best is None:
-            if any(context.first_byte_sums is None for _, context in _not_begun(live)):
-                return None
+            sums += [
+                (r.number, r.sum_first_bytes(tables))
+                for r, c in _not_begun(live)
+                if c.first_byte_sums is None
+            ]
             best, known = _certain(_known(tables, live), pending, total)
         if best is None:
             is_open = True
@@ -216,7 +222,7 @@ def read_surely(tables: ByteTables, contexts: Sequence[Open], pending_log: float
         for read in live
         if read.context.weights is not None
     ]
-    return Surely(symbols, shares, left, ended, pending_log, is_open)
+    return Surely(symbols, shares, left, ended, pending_log, is_open, sums)
 
 
 def _unit(contexts: Sequence[Open], pending_log: float) -> float:
@@ -258,6 +264,14 @@ class _Read:
             sorted_weights(c.row, tables.order[first:high], allowed_rows(c.allowed, first, high)),
         )
 
+    def sum_first_bytes(self, tables: ByteTables) -> FloatArray:
+        """Finds the context's `first_byte_sums`."""
+        c = self.context
+        allowed = allowed_rows(c.allowed, 0, len(tables.order))
+        sums = sums_of_groups(c.row, tables.order, allowed, tables.first_byte_starts)
+        self.context = c._replace(first_byte_sums=sums)
+        return sums
+
     def narrow(self, tables: ByteTables, byte: int) -> float:
         """Reads the byte; returns the mass of what goes on or ends with it."""
         c, (first, high, weights) = self.context, self.following(tables, byte)
@@ -265,7 +279,7 @@ class _Read:
         found = enumerate(weights[: low - first].tolist(), first)
         self.ended = [(row, c.log_weight + math.log(weight)) for row, weight in found if weight > 0]
         rest = weights[low - first :]
-        self.context = c._replace(depth=c.depth + 1, low=low, high=high, weights=rest, stop_share=0.0)
+        self.context = c._replace(depth=c.depth + 1, low=low, high=high, weights=rest)
         self.weight = float(rest.sum())
         return self.scale * float(weights.sum())
 
@@ -294,9 +308,9 @@ def _known(tables: ByteTables, live: Sequence[_Read]) -> FloatArray:
         if c.weights is None:
             assert c.first_byte_sums is not None
             known[:STOP] += read.scale * c.first_byte_sums
+            known[STOP] += read.scale * c.stop_share()
         else:
             known[:STOP] += read.scale * sums_by_byte(c.weights, tables.columns[c.depth, c.low : c.high])
-        known[STOP] += read.scale * c.stop_share
     return known
 
 

@@ -401,6 +401,7 @@ auto merge_symbols(In<int32_t> start, In<int64_t> keys, In<int32_t> ranks, In<in
 } // namespace
 
 NB_MODULE(_native, module) {
+    module.attr("CONTRACT") = 2; // as in numpy_reference.py
     module.def("log_softmax", &log_softmax, nb::arg("logits"));
     // An order of int32 is taken as it is; any other integers are widened, so that none wraps around.
     module.def("sorted_weights", &sorted_weights, nb::arg("row"), nb::arg("order").noconvert(), nb::arg("allowed"));

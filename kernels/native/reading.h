@@ -11,7 +11,7 @@ struct OpenContext {
     size_t depth, low, high;
     In<double> row;
     Successors allowed;
-    double stop_share;
+    nb::object stop_share;
     const double *weights = nullptr, *first_byte_sums = nullptr;
     nb::object given;                  // the weights, or
     std::shared_ptr<double[]> owned;   // those that were computed here
@@ -21,7 +21,7 @@ struct OpenContext {
     OpenContext(size_t number, nb::tuple fields, const ByteTables &tables)
         : number(number), log_weight(nb::cast<double>(fields[0])), depth(nb::cast<size_t>(fields[1])),
           low(nb::cast<size_t>(fields[2])), high(nb::cast<size_t>(fields[3])), row(nb::cast<In<double>>(fields[5])),
-          allowed(fields[6]), stop_share(nb::cast<double>(fields[8])) {
+          allowed(fields[6]), stop_share(fields[8]) {
         require(low <= high && high <= tables.rows(), "a context's rows are outside of the vocabulary");
         require(allowed.size() == tables.rows(), "order and allowed differ in length");
         if (!fields[4].is_none()) {
@@ -75,7 +75,6 @@ class Reader {
         this->unit = unit;
     }
 
-    // None if a context's first bytes are not known and matter.
     nb::object read() {
         while (std::all_of(live.begin(), live.end(), [&](const auto &c) { return c.depth < tables.depth(); })) {
             pending = std::exp(pending_log - unit);
@@ -84,7 +83,8 @@ class Reader {
             int best = peak(total);
             double known = 0;
             if (best < 0) {
-                if (!are_sums_known()) return nb::none();
+                for (OpenContext &context : live)
+                    if (!context.weights && !context.first_byte_sums) sum_first_bytes(context);
                 best = certain(total, known);
             }
             if (best < 0) {
@@ -111,7 +111,7 @@ class Reader {
     double pending_log, unit, pending; // what was not scored: by exp(unit), which all masses are counted in
     std::vector<OpenContext> live;
     std::vector<EndedToken> ended;
-    nb::list symbols, shares;
+    nb::list symbols, shares, sums;
     size_t count = 0;
     bool is_open = false;
 
@@ -156,11 +156,12 @@ class Reader {
     int certain(double total, double &most) const {
         double known[257] = {};
         for (const OpenContext &c : live) {
-            if (!c.weights)
-                for (size_t byte = 0; byte < 256; ++byte) known[byte] += c.scale * c.first_byte_sums[byte];
-            else
+            if (c.weights) {
                 add_sums_of(c.weights, tables.column(c.depth) + c.low, c.high - c.low, c.scale, known);
-            known[STOP] += c.scale * c.stop_share;
+                continue;
+            }
+            for (size_t byte = 0; byte < 256; ++byte) known[byte] += c.scale * c.first_byte_sums[byte];
+            known[STOP] += c.scale * nb::cast<double>(c.stop_share());
         }
         const int best = static_cast<int>(std::max_element(known, known + 257) - known);
         most = known[best];
@@ -193,7 +194,6 @@ class Reader {
         }
         c.weights += low - first;
         c.low = low, c.high = high, ++c.depth;
-        c.stop_share = 0;
         c.weight = sum_of(c.weights, high - low);
         if (ended_weight > 0) pending_log = log_of_sum(pending_log, c.log_weight + std::log(ended_weight));
         return ended_weight + c.weight;
@@ -206,6 +206,33 @@ class Reader {
         double total = 0;
         require(weigh(c.row.data(), c.row.size(), tables.order.data() + first,
                       c.allowed.within(first, high, scratch), size, c.owned.get(), &total),
+                "order names a place outside of the row");
+        require(!std::isnan(total), "a weight is NaN");
+    }
+
+    // Those of one byte may have been weighed already.
+    void sum_first_bytes(OpenContext &c) {
+        const int64_t *starts = tables.first_byte_starts.data();
+        const size_t known = c.owned ? tables.column(0)[c.weighed] : 256;
+        std::unique_ptr<double[]> found(new double[256]());
+        sum_groups(c, 0, known, found.get());
+        if (known < 256) {
+            sum_groups(c, known + 1, 256, found.get());
+            found[known] = sum_of(c.owned.get(), starts[known + 1] - starts[known]);
+        }
+        c.first_byte_sums = found.get();
+        sums.append(nb::make_tuple(c.number, fresh(std::move(found), {256})));
+    }
+
+    // Sums of the first bytes [from, to).
+    void sum_groups(const OpenContext &c, size_t from, size_t to, double *found) {
+        std::vector<int64_t> starts(tables.first_byte_starts.data() + from, tables.first_byte_starts.data() + to + 1);
+        const size_t first = starts[0];
+        for (int64_t &start : starts) start -= first;
+        double total = 0;
+        require(weigh_groups(c.row.data(), c.row.size(), tables.order.data() + first,
+                             c.allowed.within(first, first + starts.back(), scratch), starts.data(), to - from,
+                             found + from, &total),
                 "order names a place outside of the row");
         require(!std::isnan(total), "a weight is NaN");
     }
@@ -225,7 +252,7 @@ class Reader {
             contexts.append(nb::make_tuple(c.number, c.low, c.high, weights, c.log_mass()));
         }
         for (const EndedToken &t : ended) over.append(nb::make_tuple(t.number, t.read, t.row, t.log_mass));
-        return nb::make_tuple(symbols, shares, contexts, over, pending_log, is_open);
+        return nb::make_tuple(symbols, shares, contexts, over, pending_log, is_open, sums);
     }
 };
 
