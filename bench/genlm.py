@@ -71,14 +71,16 @@ def forced(model: Model, case: Case, bound: float) -> list[FloatArray]:
 
 def greedy(model: Model, case: Case) -> None:
     """As many bytes as the text has, or a little more."""
-    state = opened(model, case)
-    size = 0
+    state, size = opened(model, case), 0
     while size < len(case.text):
-        best = state.shares.certain_best()
-        if best is None:
+        run = state.run()
+        size += len(run.symbols)
+        if run.symbols:
+            state = run.state.push(ord("\n")) if run.ends else run.state
+        elif (pruned := state.pruned) is not state:
+            state = pruned
+        else:
             state = state.ask()
-            continue
-        state, size = state.push(best if best != STOP else 0x0A), size + 1
 
 
 @dataclass(slots=True)
