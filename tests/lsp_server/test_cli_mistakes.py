@@ -7,7 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,15 +120,34 @@ def test_a_measurement_of_a_model_that_does_not_exist(capfd: pytest.CaptureFixtu
     assert "midword: there is no model named 'nothing'" in capfd.readouterr().err.splitlines()[-1]
 
 
+@contextmanager
+def running(command: list[str], **settings: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that an interrupt reaches, even where this one ignores it, as a job of a shell does."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **settings)
+    finally:
+        signal.signal(signal.SIGINT, former)
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def interrupted(process: subprocess.Popen[str]) -> str:
+    """What the process says once it is interrupted; it has ended then."""
+    process.send_signal(signal.SIGINT)
+    return process.communicate(timeout=60)[1]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="interrupts as a terminal of Unix does")
 def test_control_c() -> None:
-    command = [sys.executable, "-P", "-m", "lsp_server", "lsp", "--tcp", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with running([sys.executable, "-P", "-m", "lsp_server", "lsp", "--tcp", "0"]) as process:
         assert process.stderr is not None
         assert "listening" in process.stderr.readline()
-        process.send_signal(signal.SIGINT)
-        assert process.stderr.read() == "midword: interrupted\n"
-    assert process.returncode == 130
+        assert interrupted(process) == "midword: interrupted\n"
+        assert process.returncode == 130
 
 
 @pytest.mark.skipif(os.name != "posix", reason="interrupts as a terminal of Unix does")
@@ -137,13 +159,10 @@ def test_control_c_during_a_download(folder: Path) -> None:
     (pip / "__main__.py").write_text("import time\nopen('started', 'w').close()\ntime.sleep(60)\n")
     command = [sys.executable, "-m", "lsp_server", "models", "pull", "smollm2-135m"]
     paths = os.pathsep.join([str(folder), *filter(None, sys.path)])
-    environment = {**os.environ, "PYTHONPATH": paths}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with running(command, env={**os.environ, "PYTHONPATH": paths}) as process:
         while not (folder / "started").exists():
             assert process.poll() is None, process.stderr and process.stderr.read()
-        process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        said = process.stderr.read()
-    assert process.returncode == 130
+        said = interrupted(process)
+        assert process.returncode == 130
     assert said.splitlines()[-1] == "midword: interrupted" and "Traceback" not in said
     assert not [path for path in (folder / "home" / "models" / "smollm2-135m").rglob("*") if path.is_file()]
