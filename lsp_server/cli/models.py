@@ -45,8 +45,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     states = store.states()
+    alone = {state.entry.name: state.entry.size_bytes for state in states}
+    whole = {state.entry.name: state.entry.size_bytes + alone.get(state.entry.base, 0) for state in states}
     if options.json:
-        print(json.dumps([_as_json(state) for state in states], indent=1))
+        print(json.dumps([_as_json(state, whole[state.entry.name]) for state in states], indent=1))
         return 0
     table = Table(box=None, pad_edge=False)
     for column in ("name", "licence", "size", "state", "FIM", "context"):
@@ -55,7 +57,7 @@ def _list(options: argparse.Namespace) -> int:
         entry = state.entry
         mark = "" if entry.pinned else "~"
         name = entry.name if entry.pinned else f"{entry.name}*"
-        size = f"{mark}{entry.size_bytes / 1e6:,.0f} MB" + (f" + {entry.base}" if entry.base else "")
+        size = f"{mark}{whole[entry.name] / 1e6:,.0f} MB"
         table.add_row(name, entry.licence, size, _state(state), entry.fim, f"{entry.context:,}")
     console = Console()
     console.print(table)
@@ -63,9 +65,10 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _as_json(state: store.ModelState) -> dict[str, object]:
+def _as_json(state: store.ModelState, size_bytes: int) -> dict[str, object]:
+    """The entry and what is here of it; the size is that of all that is downloaded, a base too."""
     here = {"pulled": state.pulled, "tuned": state.tuned, "disk_bytes": state.disk_bytes}
-    return asdict(state.entry) | {"pinned": state.entry.pinned} | here
+    return asdict(state.entry) | {"size_bytes": size_bytes, "pinned": state.entry.pinned} | here
 
 
 def _state(state: store.ModelState) -> str:

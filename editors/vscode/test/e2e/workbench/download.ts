@@ -69,7 +69,7 @@ test("choosing a model that is not here downloads it with progress, then it comp
   await window.choose("chosen");
   await download.deliver(async () => {
     await window.notification(/midword: downloading chosen: .*7\d of 145 MB/);
-    assert.equal(server.status?.model, "smollm2-135m", "the old one goes on meanwhile");
+    assert.equal(server.status?.model, "smollm2-135m-fim", "the old one goes on meanwhile");
     await window.picture("download");
   });
   await window.waitForStatus(/Model: chosen/);
@@ -90,8 +90,8 @@ test("a model that the server has to fetch is a percentage in the status bar", a
   await window.waitForStatus(/Model: chosen/);
   await window.run("midword: Choose Model…");
   await window.rows("midword: choose a model");
-  await window.choose("smollm2-135m");
-  await window.waitForStatus(/Model: smollm2-135m/);
+  await window.choose("smollm2-135m-fim");
+  await window.waitForStatus(/Model: smollm2-135m-fim/);
   assert.equal(server.commandLines("models pull").length, 1, "neither has the editor fetched");
   await eventually("one engine is left", () => server.engines().length === 1);
 });

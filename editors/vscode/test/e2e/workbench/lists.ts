@@ -6,7 +6,8 @@ import { window } from "./session";
 test("models are listed with size, licence and fit, the one in use is marked", async () => {
   await window.run("midword: Choose Model…");
   const rows = await window.rows("midword: choose a model");
-  assert.match(rows[0] ?? "", /^smollm2-135m.*98 MB · Apache-2\.0.*on this machine · fits: about/);
+  const used = rows.find((row) => row.startsWith("smollm2-135m-fim")) ?? "";
+  assert.match(used, /109 MB · Apache-2\.0.*on this machine · fits: about/);
   assert.ok(rows.some((row) => row.includes("to be downloaded")));
   await window.picture("models");
   await window.press("Escape");
