@@ -19,7 +19,7 @@ test:
 	$(BIN)/mypy
 	MYPYPATH=scripts $(BIN)/mypy scripts/*.py
 	@$(BIN)/python scripts/setup_neovim.py
-	$(BIN)/pytest -m "not long" tests tests/e2e --engine real
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" tests tests/e2e --engine real
 	@$(MAKE) test-vscode
 
 # The VS Code extension: types, style, units, the package, and what a person sees and does in the real VS Code.

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from itertools import accumulate
-from typing import Any
 
 import regex
 
@@ -17,6 +16,7 @@ from engine.tokenizers.utf8 import partial_length
 
 WHITE_SPACE = "".join(regex.findall(r"\p{White_Space}", "".join(map(chr, range(0x3001)))))
 """All of Unicode's; `str.rstrip` takes four control characters more."""
+_KEPT_CHARACTERS = 16
 
 
 class Pretokenizer:
@@ -33,7 +33,7 @@ class Pretokenizer:
             )
         self.name = name
         expressions = _with_added(EXPRESSIONS[name], added) if added else EXPRESSIONS[name]
-        self._stages = [regex.compile(stage) for stage in expressions.stages]
+        self._stages = _Stages(expressions.stages) if expressions.stages else None
         self._recut = regex.compile(expressions.recut)
         self._followers = expressions.followers
         self._unstable_words = expressions.unstable_words
@@ -45,10 +45,7 @@ class Pretokenizer:
 
     def split(self, text: str) -> list[str]:
         """The words of `text`; their concatenation is `text`."""
-        pieces = [text] if text else []
-        for stage in self._stages:
-            pieces = [word for piece in pieces for word in _isolate(stage, piece)]
-        return pieces
+        return self._stages.split(text) if self._stages else [text] * bool(text)
 
     def cuts(self, text: str) -> list[int]:
         """End position of every word of `text`, in characters; the last one is `len(text)`."""
@@ -124,15 +121,27 @@ def pretokenizer_for(gguf_name: str, added: str = "") -> Pretokenizer:
     return Pretokenizer(GGUF_NAMES[gguf_name], added)
 
 
-def _isolate(stage: Any, piece: str) -> list[str]:
-    """Matches and the gaps between them, in order (split with behaviour "isolated")."""
-    words, end = [], 0
-    for match in stage.finditer(piece):
-        start, stop = match.span()
-        if start > end:
-            words.append(piece[end:start])
-        words.append(piece[start:stop])
-        end = stop
-    if end < len(piece):
-        words.append(piece[end:])
-    return words
+class _Stages:
+    """Cuts a text by one expression after the other: matches and the gaps between them (behavior "isolated").
+
+    The pieces that a stage leaves to the next ones are mostly short and often the same: their words are kept.
+    """
+
+    def __init__(self, expressions: Sequence[str]) -> None:
+        """At least one, without groups of their own."""
+        self._first = regex.compile(f"({expressions[0]})")
+        self._others = _Stages(expressions[1:]) if expressions[1:] else None
+        self._kept = lru_cache(maxsize=4096)(self._words)
+
+    def split(self, text: str) -> list[str]:
+        """The words of `text`."""
+        pieces = [piece for piece in self._first.split(text) if piece]
+        if self._others is None:
+            return pieces
+        words: list[str] = []
+        for piece in pieces:
+            words += (self._kept if len(piece) <= _KEPT_CHARACTERS else self._words)(piece)
+        return words
+
+    def _words(self, piece: str) -> list[str]:
+        return self._others.split(piece) if self._others else [piece]

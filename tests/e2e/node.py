@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.models.lock import exclusive
+
 NODE_CLIENT = Path(__file__).with_name("node_client")
 SCRIPTED_ENGINE = Path(__file__).parents[1] / "lsp_server" / "scripted_engine.py"
 SERVER = [sys.executable, "-P", "-m", "lsp_server", "lsp", "--stdio"]
@@ -22,8 +24,9 @@ def node_with_packages() -> str:
     """Node, with the client's packages installed from the lock file."""
     node, npm = shutil.which("node"), shutil.which("npm")
     assert node and npm, "Node is missing; `scripts/setup test` says how to get it"
-    if not (NODE_CLIENT / "node_modules").is_dir():
-        subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=NODE_CLIENT, check=True, timeout=120)
+    with exclusive(NODE_CLIENT / ".cache" / "npm.lock"):
+        if not (NODE_CLIENT / "node_modules").is_dir():
+            subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=NODE_CLIENT, check=True, timeout=120)
     return node
 
 

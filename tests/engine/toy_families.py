@@ -124,7 +124,7 @@ class ByteLevelToy(Toy):
 
     @cached_property
     def tokenizer(self) -> ByteLevelBPE:
-        number = {text: token for token, text in enumerate(self.texts)}
+        number = self._number
         merges = [(number[a], number[b], number[a + b]) for a, b in self.merges]
         return ByteLevelBPE(self.vocab, merges, Pretokenizer(self.pretokenizer))
 
@@ -135,21 +135,32 @@ class ByteLevelToy(Toy):
             for end in _character_ends(text)
         )
 
+    @cached_property
+    def _cut(self) -> Pretokenizer:
+        return Pretokenizer(self.pretokenizer)
+
+    @cached_property
+    def _rank(self) -> dict[tuple[bytes, bytes], int]:
+        return {pair: number for number, pair in reversed(list(enumerate(self.merges)))}
+
+    @cached_property
+    def _number(self) -> dict[bytes, int]:
+        return {text: token for token, text in enumerate(self.texts)}
+
     def _words(self, text: bytes, end: bytes) -> Iterator[bytes]:
         left = len(text)
-        for word in Pretokenizer(self.pretokenizer).split((text + end).decode("utf-8", "surrogateescape")):
+        for word in self._cut.split((text + end).decode("utf-8", "surrogateescape")):
             raw = word.encode("utf-8", "surrogateescape")
             yield raw[:left]
             left = max(0, left - len(raw))
 
     def _bpe(self, word: bytes) -> list[int]:
         """By its definition: the leftmost pair of least rank is merged, again and again."""
-        rank = {pair: number for number, pair in reversed(list(enumerate(self.merges)))}
-        parts = [word[i : i + 1] for i in range(len(word))]
+        rank, parts = self._rank, [word[i : i + 1] for i in range(len(word))]
         while ranks := [(rank[p], i) for i, p in enumerate(itertools.pairwise(parts)) if p in rank]:
             _, i = min(ranks)
             parts[i : i + 2] = [parts[i] + parts[i + 1]]
-        return [self.texts.index(part) for part in parts]
+        return [self._number[part] for part in parts]
 
 
 def _character_ends(text: bytes) -> list[bytes]:
@@ -216,7 +227,7 @@ class SentencePieceToy(Toy):
             here = [token for token in self.added if text.startswith(token, position)]
             if here:
                 token = max(here, key=len)
-                path += [*self._bpe(plain), self._id(token, TokenKind.USER_DEFINED)]
+                path += [*self._bpe(plain), self._number[token, TokenKind.USER_DEFINED]]
                 plain, position = b"", position + len(token)
             else:
                 plain, position = plain + text[position : position + 1], position + 1
@@ -225,7 +236,7 @@ class SentencePieceToy(Toy):
     def _bpe(self, text: bytes) -> list[int]:
         """By its definition: the leftmost pair that makes the piece of highest score is merged, again
         and again; characters that are no piece then are written with byte tokens."""
-        score, parts = dict(self.pieces), characters(text)
+        score, parts = self._score, characters(text)
         while scores := [
             (-score[a + b], i) for i, (a, b) in enumerate(itertools.pairwise(parts)) if a + b in score
         ]:
@@ -234,12 +245,17 @@ class SentencePieceToy(Toy):
         tokens: list[int] = []
         for part in parts:
             if part in score:
-                tokens.append(self._id(part, TokenKind.NORMAL))
+                tokens.append(self._number[part, TokenKind.NORMAL])
             else:
-                tokens += [self._id(bytes([byte]), TokenKind.BYTE) for byte in part]
+                tokens += [self._number[bytes([byte]), TokenKind.BYTE] for byte in part]
         return tokens
 
-    def _id(self, text: bytes, kind: TokenKind) -> int:
-        return next(
-            t for t, pair in enumerate(zip(self.texts, self.kinds, strict=True)) if pair == (text, kind)
-        )
+    @cached_property
+    def _score(self) -> dict[bytes, float]:
+        return dict(self.pieces)
+
+    @cached_property
+    def _number(self) -> dict[tuple[bytes, TokenKind], int]:
+        """A token's number by its bytes and kind, the first one where several are alike."""
+        pairs = list(enumerate(zip(self.texts, self.kinds, strict=True)))
+        return {pair: token for token, pair in reversed(pairs)}
