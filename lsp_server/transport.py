@@ -81,6 +81,9 @@ async def serve(
 
 
 def _make_server(early: Early, engine_command: Sequence[str] | None) -> MidwordServer:
+    from lsp_server.postponed_types import import_types
+
+    import_types()
     from lsp_server.rpc import quiet_logging
     from lsp_server.server import MidwordServer
 
