@@ -16,7 +16,6 @@ from engine.errors import BackendError, ModelCorrupt
 from engine.fim import Template
 from engine.models.gguf import Gguf, check
 from engine.models.header import Header, read_header, write_header
-from engine.models.hf_folder import check_folder, end_texts, find_folder, folder_metadata
 from engine.models.home import tables_dir
 from engine.models.progress import Report
 from engine.models.store import resolve
@@ -58,7 +57,7 @@ def load_model(
 
     Raises ModelError if it cannot be had or is not exact here, BackendError if the library refuses it.
     """
-    if name_or_path is not None and (found := find_folder(name_or_path)):
+    if name_or_path is not None and (found := _folder(name_or_path)):
         folder, weights = found
         return open_folder(
             folder, weights=weights, kv=kv, context_length=context_length, kv_budget_mb=kv_budget_mb
@@ -76,6 +75,12 @@ def load_model(
         backend=backend,
         begun=begun,
     )
+
+
+def _folder(name_or_path: str) -> tuple[Path, str | None] | None:
+    from engine.models.hf_folder import find_folder  # GGUF files do without
+
+    return find_folder(name_or_path)
 
 
 def open_gguf(
@@ -171,6 +176,8 @@ def open_folder(
     kv_budget_mb: int = DEFAULT_KV_BUDGET_MB,
 ) -> Model:
     """Opens a folder of safetensors on torch (`weights`: see `read_model`). Raises as `load_model`."""
+    from engine.models.hf_folder import check_folder, end_texts, folder_metadata
+
     check_folder(folder)
     metadata = folder_metadata(folder)
     tokenizer = kept_tokenizer(metadata, tables_dir())

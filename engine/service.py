@@ -21,7 +21,6 @@ from engine import __version__
 from engine.backends.base import StopSignal
 from engine.completer import Completer
 from engine.errors import BackendError, Cancelled, InputError, MidwordError, ProtocolError
-from engine.explain import explain
 from engine.model import Model
 from engine.models.progress import Report
 from engine.protocol import VERSION, Message, pack, read_message, request_from_wire, result_to_wire
@@ -177,6 +176,8 @@ class Service:
         return dataclasses.asdict(found)
 
     def _explain(self, number: int, params: Message, signal: StopSignal) -> Message:
+        from engine.explain import explain  # most sessions do without
+
         assert self._completer is not None
         return dataclasses.asdict(explain(self._completer, request_from_wire(params), signal))
 

@@ -91,6 +91,14 @@ def test_initialize_imports_no_model_library() -> None:
     assert "pygls" in loaded and not loaded & MODEL_LIBRARIES
 
 
+def test_the_engine_starts_without_what_few_sessions_need() -> None:
+    code = "import json, sys, engine.model, engine.service; print(json.dumps(list(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(answer.stdout))
+    assert "engine.completer" in loaded
+    assert not loaded & {"engine.explain", "engine.models.hf_folder", "engine.tokenizers.tokenizer_json"}
+
+
 def test_kernels_is_no_importable_name() -> None:
     """Hugging Face's `kernels` owns it, and transformers probes for it: ours must not answer.
 
