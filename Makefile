@@ -1,8 +1,10 @@
 # Two commands for a fresh machine; both set up .venv first and reuse it afterwards.
 #   make demo   complete in the middle of names of a real file, with the default model
 #   make test   everything the project checks
+ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
-.PHONY: help demo test test-vscode test-torch check clean test-long bench-cursors bench-kernels bench-noise bench-speculation bench-genlm bench-replay bench-peers bench-start test-neovim test-emacs test-helix
+endif
+.PHONY: help demo test lint editors test-vscode test-torch check clean test-long bench-cursors bench-kernels bench-noise bench-speculation bench-genlm bench-replay bench-peers bench-start test-neovim test-emacs test-helix
 BIN := .venv/bin
 
 help:
@@ -12,15 +14,22 @@ demo:
 	@scripts/setup run
 	@$(BIN)/python -P scripts/demo.py
 
+# The editors are fetched while the sources are checked: one waits for the network, the other for a processor.
 test:
 	@scripts/setup test
+	@$(MAKE) -j2 SIDE_BY_SIDE=yes lint editors
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" tests tests/e2e --engine real
+	@$(MAKE) test-vscode
+
+lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	MYPYPATH=scripts $(BIN)/mypy scripts/*.py
+
+editors:
 	@$(BIN)/python scripts/setup_neovim.py
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" tests tests/e2e --engine real
-	@$(MAKE) test-vscode
+	@node editors/vscode/test/setup.mjs --e2e
 
 # The VS Code extension: types, style, units, the package, and what a person sees and does in the real VS Code.
 test-vscode:
@@ -48,9 +57,7 @@ test-helix:
 
 check:
 	@scripts/setup test
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	@$(MAKE) lint
 	$(BIN)/pytest -m "not model and not e2e and not long"
 
 test-long:
