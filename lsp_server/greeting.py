@@ -1,6 +1,6 @@
 """The answer to `initialize`, given before the server itself is imported.
 
-Importing pygls and its message types takes over half a second, and an editor says nothing else before it has
+Importing pygls and its message types takes a fifth of a second, and an editor says nothing else before it has
 this answer. The answer is nearly the same for every editor, so it is written down here; a test compares it
 with what pygls answers. pygls handles the request all the same, and its own answer is kept back.
 """
