@@ -63,7 +63,7 @@ class Place(Generic[State]):
     """Natural log-probability of `text`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stretch(Generic[State]):
     """What greedy decoding took at once behind `text`."""
 

@@ -3,79 +3,80 @@
 What has been read is counted in bytes from where the covers begin. The last token of a context begins at
 `start`; the tokens that it may be are a slice of the sorted vocabulary, and reading a byte is a search in one
 column of that slice.
+
+Nothing here changes once it is made. The classes do not say `frozen`: setting a frozen field takes several
+times as long, and these are made for every token, behind a decode that has emptied all caches.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from engine.kernels import Open, Successors, allowed_rows, sorted_weights, sums_of_groups
 from engine.tokenizers.base import Tokenizer
 from engine.tree import TokenPath
-from engine.vocab import ByteArray, FloatArray, IntArray, Vocab
+from engine.vocab import ByteArray, FloatArray, IntArray
 
 EVERY_BYTE: ByteArray = np.arange(256, dtype=np.uint8)
 
 
-@dataclass(frozen=True, eq=False)
 class Scored:
     """What the model says behind some tokens, as far as it is canonical.
 
     Weights are computed for the rows that are looked at: the first byte rules out nearly all.
     """
 
-    tokenizer: Tokenizer
-    tokens: TokenPath
-    """From the start of the tail."""
-    row: FloatArray
-    """(vocab_size,) natural log-probabilities of the next token."""
-    stop_tokens: IntArray
+    __slots__ = (
+        "_stop_share",
+        "allowed",
+        "known_first_byte_sums",
+        "row",
+        "stop_tokens",
+        "tokenizer",
+        "tokens",
+        "vocab",
+    )
 
-    @property
-    def vocab(self) -> Vocab:
-        """Of the tokenizer."""
-        return self.tokenizer.vocab
-
-    @cached_property
-    def allowed(self) -> Successors:
+    def __init__(
+        self, tokenizer: Tokenizer, tokens: TokenPath, row: FloatArray, stop_tokens: IntArray
+    ) -> None:
+        """`row` (vocab_size,): natural log-probabilities behind the `tokens` from the start of the tail."""
+        self.tokenizer, self.vocab = tokenizer, tokenizer.vocab
+        self.tokens = tokens
+        self.row = row
+        self.stop_tokens = stop_tokens
+        self.allowed: Successors = tokenizer.successor_rule(tokens)
         """The canonical ones."""
-        return self.tokenizer.successor_rule(self.tokens)
+        self.known_first_byte_sums: FloatArray | None = None
+        """`first_byte_sums`, once somebody has found them."""
+        self._stop_share: float | None = None
 
     def stop_share(self) -> float:
         """P(a stop token), 0 where the text may not end."""
+        if self._stop_share is None:
+            may_end = self.tokenizer.may_end(self.tokens)
+            self._stop_share = sum(map(math.exp, self.row[self.stop_tokens].tolist())) if may_end else 0.0
         return self._stop_share
 
-    @cached_property
-    def _stop_share(self) -> float:
-        if not self.tokenizer.may_end(self.tokens):
-            return 0.0
-        return sum(map(math.exp, self.row[self.stop_tokens].tolist()))
-
-    @cached_property
+    @property
     def first_byte_sums(self) -> FloatArray:
         """(256,) P(a canonical token that starts with the byte)."""
-        allowed = allowed_rows(self.allowed, 0, self.vocab.rows)
-        return sums_of_groups(self.row, self.vocab.order, allowed, self.vocab.first_byte_starts)
-
-    @property
-    def known_first_byte_sums(self) -> FloatArray | None:
-        """`first_byte_sums`, if they were found already."""
-        return vars(self).get("first_byte_sums")
-
-    def know_first_byte_sums(self, sums: FloatArray) -> None:
-        """Somebody found the `first_byte_sums`."""
-        vars(self)["first_byte_sums"] = sums
+        if self.known_first_byte_sums is None:
+            allowed = allowed_rows(self.allowed, 0, self.vocab.rows)
+            self.known_first_byte_sums = sums_of_groups(
+                self.row, self.vocab.order, allowed, self.vocab.first_byte_starts
+            )
+        return self.known_first_byte_sums
 
     def weights(self, low: int, high: int) -> FloatArray:
         """(high - low,) P(t) of the tokens in these rows, 0 for those that are not canonical."""
         return sorted_weights(self.row, self.vocab.order[low:high], allowed_rows(self.allowed, low, high))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pending:
     """An exact cover of the first `start` bytes that has not been scored: at most its weight."""
 
@@ -84,7 +85,7 @@ class Pending:
     log_weight: float
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Context:
     """A scored context, whose last token is one of rows [low, high)."""
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from operator import itemgetter
@@ -195,9 +195,10 @@ def _ends(tokenizer: Tokenizer, stop_tokens: Sequence[int]) -> IntArray:
     return ends[~tokenizer.successors(())[rows] | (rows < 0)] if (rows >= 0).any() else ends
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class CoverState:
-    """The covers of all bytes read so far. Immutable: to take a byte back, keep the state before it."""
+    """The covers of all bytes read so far. It does not change (nor is it `frozen`, for the reason that
+    `engine.contexts` gives): to take a byte back, keep the state before it."""
 
     space: CoverSpace
     fixed: TokenPath
@@ -211,6 +212,9 @@ class CoverState:
     """Natural log of the sum of their weights."""
     is_open: bool = False
     """Whether it is known to be uncertain what comes next."""
+    _is_pruned: bool = field(default=False, init=False)
+    """Whether it is known that `pruned` is this state."""
+    _pruned: CoverState | None = field(default=None, init=False)
 
     def with_covers(self, contexts: Sequence[Context], pending: Sequence[Pending]) -> CoverState:
         """Other covers of the same bytes."""
@@ -252,7 +256,7 @@ class CoverState:
             self.space.tokenizer.vocab.tables, opened, self.pending_log
         )
         for number, found in sums:
-            of[number].scored.know_first_byte_sums(found)
+            of[number].scored.known_first_byte_sums = found
         if not symbols:
             return Run((), (), self) if is_open else single_step(self)
         if symbols[-1] == STOP:
@@ -335,11 +339,12 @@ class CoverState:
 
         Never asks the model. This state if there are none.
         """
+        if not self._is_pruned and self._pruned is None:
+            self._prune()
         return self._pruned or self
 
-    @cached_property
-    def _pruned(self) -> CoverState | None:
-        """`pruned`, None for this state: one that held itself would wait for the garbage collector."""
+    def _prune(self) -> None:
+        """Finds `pruned`. A state that held itself would wait for the garbage collector."""
         end, goes_on = len(self.text), self.space.goes_on
         kept = [
             p
@@ -347,10 +352,10 @@ class CoverState:
             if p.start == end or goes_on(self.settled + p.tokens, self.text[p.start :])
         ]
         if len(kept) == len(self.pending):
-            return None
-        pruned = self.with_covers(self.contexts, kept)
-        vars(pruned)["_pruned"] = None
-        return pruned
+            self._is_pruned = True
+        else:
+            self._pruned = self.with_covers(self.contexts, kept)
+            self._pruned._is_pruned = True
 
     @property
     def worth_scoring(self) -> Sequence[Pending]:

@@ -44,7 +44,7 @@ class Readable(Protocol):
 State = TypeVar("State", bound=Readable)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run(Generic[State]):
     """Symbols each of which is certainly the likeliest behind those before it."""
 

@@ -118,7 +118,8 @@ class TokenCuts:
         raw = [vocab.sorted_bytes[row].decode("utf-8", "surrogateescape") for row in broken]
         self._broken_reached, self._broken_others = self._both_groups(broken, raw)
         self.broken_rows: IntArray = np.array(broken, dtype=np.int64)
-        self._alone_of = self._shapes_alone(vocab)
+        self.alone_of = self._groups_alone(vocab)
+        """(tokens,) the group of each that has the shape of a context of this token alone; −1 for none."""
         self._stable_of = lru_cache(maxsize=1 << 14)(self._find_stable)
         self._foreseen: dict[str, ShapeCuts] = {}
         self._seen = lru_cache(maxsize=4096)(self._derive)
@@ -130,23 +131,21 @@ class TokenCuts:
         """
         self._foreseen = {shape: self._derive(shape) for shape in ("", *self._others.shapes)}
 
-    def _shapes_alone(self, vocab: Vocab) -> array[int]:
-        """(tokens,) the group of each that has the shape of a context of this token alone; −1 for none."""
+    def _groups_alone(self, vocab: Vocab) -> array[int]:
         groups = self._others.first_of_row()
         groups[self.broken_rows] = -1
         found: SmallIntArray = np.full(len(vocab), -1, dtype=np.int32)
         found[vocab.order] = groups
         return array("i", found.tobytes())
 
-    def shape_alone(self, token: int) -> str | None:
-        """The shape of a context of this token alone; None if that was not foreseen."""
-        group = self._alone_of[token]
-        return self._others.shapes[group] if group >= 0 else None
+    def shape_alone(self, group: int) -> str:
+        """The shape of a context of one token of this group alone."""
+        return self._others.shapes[group]
 
     def stable_tokens(self, left: int, right: int) -> int | None:
         """How many of these two tokens begin in words that no text behind them can change; None if their
         shapes do not tell."""
-        groups = self._alone_of[left], self._alone_of[right]
+        groups = self.alone_of[left], self.alone_of[right]
         return self._stable_of(*groups) if groups[0] >= 0 and groups[1] >= 0 else None
 
     def _find_stable(self, left: int, right: int) -> int | None:

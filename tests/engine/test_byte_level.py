@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from engine.errors import InputError
 from engine.kernels import SuccessorRule, allowed_rows
 from engine.tokenizers.byte_level import ByteLevelBPE
-from engine.tokenizers.cuts import TokenCuts
 from engine.tokenizers.expressions import EXPRESSIONS
 from engine.vocab import TokenKind
 from tests.engine.corpus import CODE, STDLIB, TORTURE
@@ -96,10 +95,14 @@ def test_a_token_by_itself_is_judged_as_any_context(
     """What is looked up for one token, against what is derived from the shape of its text."""
     tokens = [(token,) for token in tokenizer.vocab.order.tolist()]
     looked_up = [tokenizer._judge(token) for token in tokens]
-    assert sum(tokenizer._cuts.shape_alone(token) is not None for (token,) in tokens) > 0.7 * len(tokens)
-    monkeypatch.setattr(TokenCuts, "shape_alone", lambda *_: None)
-    for token, found in zip(tokens, looked_up, strict=True):
-        derived = tokenizer._judge(token)
+    rules = [tokenizer._rule_alone(token) for (token,) in tokens]
+    assert sum(tokenizer._cuts.alone_of[token] >= 0 for (token,) in tokens) > 0.7 * len(tokens)
+    monkeypatch.setattr(ByteLevelBPE, "_judged_alone", lambda *_: None)
+    for token, found, rule in zip(tokens, looked_up, rules, strict=True):
+        derived, other = tokenizer._judge(token), tokenizer._find_rule(token)
+        assert (rule is None) == (other is None), token
+        if rule is not None and other is not None:
+            assert rule[1:] == other[1:] and np.array_equal(rule.verdicts, other.verdicts), token
         for field in dataclasses.fields(derived):
             assert np.array_equal(getattr(found, field.name), getattr(derived, field.name)), token
 
