@@ -118,7 +118,9 @@ def path_of(uri: str) -> PurePosixPath:
     """The path in a URI; that of an unsaved document is relative.
 
     Nothing is cut off a `file:` URI at `#` or `?`: clients that do not escape them mean the file's name.
+    What no UTF-8 text can hold is replaced.
     """
+    uri = uri.encode("utf-8", "replace").decode()
     scheme, _, rest = uri.partition(":")
     if scheme != "file":
         return PurePosixPath(unquote(urlsplit(uri).path))

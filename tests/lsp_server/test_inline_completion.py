@@ -231,3 +231,12 @@ async def test_a_megabyte_is_edited_and_completed(client: Any) -> None:
         client.insert(40_000, 0, "\n", version)
     client.insert(40_005, 0, "x.hel", 12)
     assert await client.texts(40_005, 5) == ["lo()"]
+
+
+async def test_a_lone_surrogate_in_a_name_disturbs_nothing(client: Any) -> None:
+    await client.initialize(workAhead=True)
+    for uri in ("file:///work/\ud800.py", "untitled:\ud800"):
+        client.open("x.hel", uri=uri)
+        assert await client.texts(0, 5, uri=uri) in (["lo()"], [])
+    client.open("x.hel")
+    assert await client.texts(0, 5) == ["lo()"]
