@@ -112,12 +112,13 @@ TORCH ?= torch==2.13.0
 	@test -x .venv-torch/bin/python || $(BIN)/python -m venv .venv-torch
 	@$(BIN)/python -c "import sysconfig as s; print('import site; site.addsitedir(%r)' % s.get_path('purelib'))" \
 	    > "$$(.venv-torch/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))")/midword.pth"
-	.venv-torch/bin/pip install -q "$(TORCH)" "transformers>=4.56" triton
+	.venv-torch/bin/pip install -q "$(TORCH)" "transformers>=4.56" triton "gguf>=0.17"
 	@touch $@
 
 test-torch: .venv-torch/ready
 	@scripts/setup test
-	.venv-torch/bin/python -m pytest tests/engine/backends tests/engine/models/test_hf_folder.py tests/kernels tests/bench
+	.venv-torch/bin/python -m pytest tests/engine/backends tests/engine/models/test_hf_folder.py tests/kernels tests/bench \
+	    tests/training
 
 # What smaller keys and values save and cost: llama.cpp's types, attention sinks, KIVI on torch.
 .PHONY: bench-kv
