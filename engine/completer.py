@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import get_args
 
 from engine.backends.base import StopSignal
@@ -16,6 +15,7 @@ from engine.drafts.drafter import Brief
 from engine.errors import InputError
 from engine.fim import Budget, Prompt, build_prompt
 from engine.model import Model
+from engine.related import as_comments
 from engine.segmentations import all_segmentations
 from engine.stop import Limits
 from engine.suffix import SuffixSearch, is_inside_line, join_of
@@ -53,7 +53,7 @@ class Completer:
         """
         validate(request)
         bill = Bill(self.model)
-        prompt = self._prompt(request.prefix, request.suffix, request.max_tokens)
+        prompt = self._prompt_of(request)
         space = self._space(stop)
         decoder = Decoder(space, limits_of(request, stop), on_text)
         with bill.on_cancel(), self._drafting(request, prompt):
@@ -92,7 +92,7 @@ class Completer:
 
     def open(self, request: Request, stop: StopSignal) -> tuple[Prompt, CoverState]:
         """The prompt of a request, and the covers at its cursor. Raises as `complete`."""
-        prompt = self._prompt(request.prefix, request.suffix, request.max_tokens)
+        prompt = self._prompt_of(request)
         return prompt, self._space(stop).open(prompt.fixed, prompt.tail)
 
     def warm(self, request: Request, stop: StopSignal) -> Usage:
@@ -154,7 +154,8 @@ class Completer:
 
         `contexts` bounds how many segmentations the law "all" looks at. Raises Cancelled, InputError.
         """
-        prompt = self._prompt(prefix, suffix, 1, whole_context=True)
+        widest = 8 * self.model.backend.context_length
+        prompt = self._prompt(prefix, suffix, Budget(widest, widest), 1)
         before = self.model.backend.evaluations
         space = self._space(stop)
         if law == "all":
@@ -171,26 +172,30 @@ class Completer:
     def _space(self, stop: StopSignal) -> CoverSpace:
         return CoverSpace(self.model.tokenizer, self.model.scorer, self.model.stop_tokens, stop)
 
+    def _prompt_of(self, request: Request) -> Prompt:
+        budget = Budget(SHOWN_PREFIX_BYTES, SHOWN_SUFFIX_BYTES)
+        above = as_comments(request.related, request.path)
+        return self._prompt(request.prefix, request.suffix, budget, request.max_tokens, above)
+
     def _prompt(
-        self, prefix: bytes, suffix: bytes, new_tokens: int, *, whole_context: bool = False
+        self, prefix: bytes, suffix: bytes, budget: Budget, new_tokens: int, above: bytes = b""
     ) -> Prompt:
-        """The prompt, with less text shown until its tokens fit the context."""
-        room = self.model.backend.context_length - new_tokens - _RESERVED_TOKENS
-        widest = 8 * self.model.backend.context_length
-        budget = Budget(widest, widest) if whole_context else Budget(SHOWN_PREFIX_BYTES, SHOWN_SUFFIX_BYTES)
+        """The prompt, with less shown until its tokens fit: first nothing `above`, then less of the text."""
+        model = self.model
+        room = model.backend.context_length - new_tokens - _RESERVED_TOKENS
         while True:
-            model = self.model
-            prompt = build_prompt(model.tokenizer, model.template, prefix, suffix, budget, model.separator)
-            excess = self.prompt_tokens(prompt) - room
-            if excess <= 0:
+            prompt = build_prompt(
+                model.tokenizer, model.template, prefix, suffix, budget, model.separator, above
+            )
+            if self.prompt_tokens(prompt) <= room:
                 return prompt
             if budget.prefix_bytes < 64:
                 raise InputError(
                     f"the context of {model.backend.context_length} tokens is too small for this request"
                 )
-            budget = replace(
-                budget, prefix_bytes=budget.prefix_bytes * 3 // 4, suffix_bytes=budget.suffix_bytes * 3 // 4
-            )
+            if not above:
+                budget = Budget(budget.prefix_bytes * 3 // 4, budget.suffix_bytes * 3 // 4)
+            above = b""
 
 
 def _is_exact(request: Request) -> bool:

@@ -59,23 +59,30 @@ class Budget:
 
 
 def build_prompt(
-    tokenizer: Tokenizer, template: Template, prefix: bytes, suffix: bytes, budget: Budget, separator: int
+    tokenizer: Tokenizer,
+    template: Template,
+    prefix: bytes,
+    suffix: bytes,
+    budget: Budget,
+    separator: int,
+    above: bytes = b"",
 ) -> Prompt:
-    """The prompt for a cursor between `prefix` and `suffix`.
+    """The prompt for a cursor between `prefix` and `suffix`, with `above` before what is shown of the prefix.
 
     Text beyond the budget, or beyond a byte that the vocabulary cannot express, is left out. `separator`
     is the token that stands before a text that nothing else precedes (the model's document separator); it
     does not depend on the text, or typing would change the prompt's start.
     """
+    above = tokenizer.text_start + above.translate(None, bytes(tokenizer.missing_bytes))
     shown_prefix = window_before(_expressible_end(prefix, tokenizer.missing_bytes), budget.prefix_bytes)
     shown_suffix = window_after(_expressible_start(suffix, tokenizer.missing_bytes), budget.suffix_bytes)
     if template.order == "psm":
         anchor = anchor_of(shown_prefix)
-        before = template.prefix + tokenizer.encode(tokenizer.text_start + shown_prefix[:anchor])
+        before = template.prefix + tokenizer.encode(above + shown_prefix[:anchor])
         after = template.suffix + tokenizer.encode(shown_suffix)
         sections = after + before if template.suffix_first else before + after
         return Prompt(template.start + sections + template.middle, shown_prefix[anchor:])
-    shown_prefix = tokenizer.text_start + shown_prefix
+    shown_prefix = above + shown_prefix
     encoding = tokenizer.encode_stable(shown_prefix)
     stable = encoding.tokens[: encoding.stable_tokens]
     tail = shown_prefix[encoding.stable_bytes :]

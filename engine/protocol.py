@@ -4,7 +4,7 @@ A frame is a 4-byte big-endian length and that many bytes of msgpack. Requests c
 
     {"v": 1, "id": 7, "op": "complete", "params": {…Request…}}   answered by partials, then one result
     {"v": 1, "id": 8, "op": "cancel", "params": {"target": 7}}   no answer of its own
-    {"v": 1, "id": 9, "op": "warm", "params": {"prefix": b"…", "suffix": b"…", "path": "…"}}
+    {"v": 1, "id": 9, "op": "warm", "params": {"prefix": b"…", "suffix": b"…", "path": "…", "related": […]}}
     {"v": 1, "id": 11, "op": "learn", "params": {"path": "…", "text": b"…"}}
     {"v": 1, "id": 10, "op": "explain", "params": {…Request…}}   answered by one result, an Explanation
     {"v": 1, "id": 11, "op": "next_bytes" | "info" | "health" | "shutdown", "params": {…}}
@@ -38,7 +38,7 @@ from typing import Any, BinaryIO
 import msgpack
 
 from engine.errors import InputError, ProtocolError
-from engine.types import Certificate, Completion, Join, Request, Result, Usage
+from engine.types import Certificate, Completion, Excerpt, Join, Request, Result, Usage
 
 VERSION = 1
 MAX_FRAME_BYTES = 64 * 2**20
@@ -92,7 +92,8 @@ def read_message(stream: BinaryIO) -> Message | None:
 def request_from_wire(params: Message) -> Request:
     """A Request from a `complete` message's params; InputError names an unknown or missing field."""
     try:
-        return Request(**params)
+        related = tuple(Excerpt(**excerpt) for excerpt in params.get("related", ()))
+        return Request(**params | {"related": related})
     except TypeError as error:
         raise InputError(f"bad completion request: {error}") from None
 

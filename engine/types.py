@@ -19,8 +19,18 @@ StopReason = Literal["end-of-middle", "lines", "tokens", "deadline", "context", 
 SHOWN_PREFIX_BYTES = 4096
 SHOWN_SUFFIX_BYTES = 1024
 """Text shown to the model on either side of the cursor when completing; a caller need not send more."""
+RELATED_BYTES = 2048
+"""Most bytes of other files' excerpts shown to the model; a caller need not send more."""
 NOTHING_ODDS = 20.0
 """A cursor that rests at a place is worth this much evidence that something is missing there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Some lines of another file that resemble those at the cursor."""
+
+    path: str
+    text: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +40,9 @@ class Request:
     prefix: bytes
     suffix: bytes = b""
     path: str = ""
-    """Name of the document, for templates that show it to the model; may be empty."""
+    """Name of the document; its ending tells how comments are written. May be empty."""
+    related: tuple[Excerpt, ...] = ()
+    """Shown to the model before the document, the first ones first to be kept: see `engine/related.py`."""
     max_tokens: int = 48
     """Model evaluations after the prompt, about one a token."""
     max_lines: int = 1

@@ -31,8 +31,7 @@ SPARE_TEXTS = 3
 def question(session: Session, snapshot: Snapshot) -> Work:
     """Asks what follows at the cursor, for a request that waits."""
     place = snapshot.place
-    shown = session.residence.shown(place)
-    request = session.settings.request(shown.prefix, shown.suffix, snapshot.path)
+    request, is_whole = _request(session, place, snapshot.path)
 
     async def work(flight: Flight) -> Answer:
         started = time.monotonic()
@@ -40,18 +39,26 @@ def question(session: Session, snapshot: Snapshot) -> Work:
             answer = await _ask(session, flight, request, "asked")
         finally:
             session.pace.answered(time.monotonic() - started)
-        if shown is place:
-            session.residence.evaluated(place)
+        if is_whole:
+            session.residence.evaluated(place, request.related)
         return answer
 
     return work
+
+
+def _request(session: Session, place: Place, path: str) -> tuple[Request, bool]:
+    """What to ask at a place, and whether all of it is shown: the narrow window stands alone."""
+    related = session.related.shown_with(place.uri, session.others(place.uri))
+    shown = session.residence.shown(place, related)
+    is_whole = shown is place
+    return session.settings.request(shown.prefix, shown.suffix, path, related if is_whole else ()), is_whole
 
 
 def plan_ahead(session: Session, snapshot: Snapshot, answer: Answer, shown: bytes) -> None:
     """Use the time in which the user reads `shown`: what follows when it is accepted comes first."""
     place, path = snapshot.place, snapshot.path
     jobs: list[Job] = _lessons(session)
-    if session.residence.shown(place) is not place:
+    if not _is_settled(session, place):
         jobs.append(lambda: _widen(session, place, path))
     if shown or (_is_at_line_end(place) and place.line.strip()):
         jobs.append(lambda: _follow(session, place, path, answer, shown))
@@ -78,18 +85,28 @@ async def _teach(session: Session, name: str, document: Document) -> None:
     await session.teaching.teach(name, taught_text(document.lines, line), session.engine.learn)
 
 
+def _is_settled(session: Session, place: Place) -> bool:
+    """Whether the whole window is shown at a place, behind excerpts that were chosen for it."""
+    return _request(session, place, "")[1] and session.related.is_good_for(place, session.others(place.uri))
+
+
 def warm(session: Session, snapshot: Snapshot) -> None:
     """Make the prompt at a cursor resident while nothing else is to do."""
-    if session.may_work_ahead and session.residence.new_bytes(snapshot.place):
-        place, path = snapshot.place, snapshot.path
+    place, path = snapshot.place, snapshot.path
+    others = session.others(place.uri)
+    new_bytes = session.residence.new_bytes(place, session.related.shown_with(place.uri, others))
+    if session.may_work_ahead and (new_bytes or not session.related.is_good_for(place, others)):
         session.ahead.plan(place, 0.0, [lambda: _widen(session, place, path)])
 
 
 async def _widen(session: Session, place: Place, path: str) -> None:
+    choice = await session.related.choose(place, session.others(place.uri))
+    request = session.settings.request(place.prefix, place.suffix, path, choice.excerpts)
     on_end = _noted(session, session.scheduler.new_number(), "warm")
     with contextlib.suppress(MidwordError):  # a request will meet the same error and report it
-        if await session.engine.warm(place.prefix, place.suffix, path, on_end):
-            session.residence.evaluated(place)
+        if await session.engine.warm(request, on_end):
+            session.related.put_in_force(place.uri, choice)
+            session.residence.evaluated(place, choice.excerpts)
 
 
 async def _follow(session: Session, place: Place, path: str, answer: Answer, shown: bytes) -> None:
@@ -98,8 +115,7 @@ async def _follow(session: Session, place: Place, path: str, answer: Answer, sho
     known = session.suggestions.known.lookup(accepted)
     if known is not None and (known.texts or shown):
         return
-    shown_place = session.residence.shown(accepted)
-    request = session.settings.request(shown_place.prefix, shown_place.suffix, path)
+    request, _ = _request(session, accepted, path)
     request = dataclasses.replace(
         request, max_lines=request.max_lines + _is_at_line_end(place), alternatives=1
     )
@@ -116,8 +132,7 @@ async def _follow(session: Session, place: Place, path: str, answer: Answer, sho
 
 async def _find_others(session: Session, place: Place, path: str) -> None:
     """Ask for more texts at the cursor; what leads to the first is still at hand in the engine."""
-    shown_place = session.residence.shown(place)
-    request = session.settings.request(shown_place.prefix, shown_place.suffix, path)
+    request, _ = _request(session, place, path)
     request = dataclasses.replace(request, alternatives=SPARE_TEXTS)
     flight = session.scheduler.start_ahead(place, lambda flight: _ask(session, flight, request, "others"))
     await flight.ended()

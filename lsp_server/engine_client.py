@@ -145,14 +145,13 @@ class EngineClient:
         """
         return result_from_wire(await self._call("complete", dataclasses.asdict(request), on_partial, on_end))
 
-    async def warm(
-        self, prefix: bytes, suffix: bytes, path: str, on_end: Callable[[End], None] | None = None
-    ) -> bool:
-        """Make the cursor's prompt resident, at the lowest priority; False if something else came first.
+    async def warm(self, request: Request, on_end: Callable[[End], None] | None = None) -> bool:
+        """Make a request's prompt resident, at the lowest priority; False if something else came first.
 
         Cancelling the task cancels the work. Raises as `complete` does.
         """
-        params = {"prefix": prefix, "suffix": suffix, "path": path}
+        shown = ("prefix", "suffix", "path", "related")
+        params = {name: value for name, value in dataclasses.asdict(request).items() if name in shown}
         try:
             await self._call("warm", params, None, on_end)
         except Cancelled:

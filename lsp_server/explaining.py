@@ -24,7 +24,8 @@ async def explanation_html(session: Session, uri: str, position: Position) -> st
 
     snapshot = session.snapshot(uri, position)
     place = snapshot.place
-    request = session.settings.request(place.prefix, place.suffix, snapshot.path)
+    related = session.related.shown_with(uri, session.others(uri))
+    request = session.settings.request(place.prefix, place.suffix, snapshot.path, related)
     request = dataclasses.replace(request, deadline_ms=None)
     answer = await session.engine.ask("explain", dataclasses.asdict(request))
     found = explanation_from_wire(answer)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from engine.errors import InputError
-from engine.types import Drafts, Method, Request, SuffixScoring
+from engine.types import Drafts, Excerpt, Method, Request, SuffixScoring
 from lsp_server.power import PowerSaving
 
 
@@ -40,6 +40,8 @@ class Settings:
     suffix_scoring: SuffixScoring = "auto"
     """Where completions are chosen by how the text after the cursor follows them: inside lines, or also at
     their ends ("on")."""
+    related_files: bool = True
+    """Whether the model is shown what resembles the place of the cursor in other open documents."""
     completion_items: bool = False
     """Whether the same texts are given as ordinary completion items too."""
     statistics: bool = True
@@ -49,12 +51,13 @@ class Settings:
     report_status: bool = False
     """Whether the client gets `didChangeStatus` notifications."""
 
-    def request(self, prefix: bytes, suffix: bytes, path: str) -> Request:
+    def request(self, prefix: bytes, suffix: bytes, path: str, related: tuple[Excerpt, ...] = ()) -> Request:
         """The engine's request for a cursor between `prefix` and `suffix`."""
         return Request(
             prefix=prefix,
             suffix=suffix,
             path=path,
+            related=related,
             max_tokens=self.max_tokens,
             max_lines=self.max_lines,
             alternatives=self.alternatives,
@@ -80,6 +83,7 @@ _NAMES = {
     "exclude": "exclude",
     "drafts": "drafts",
     "suffixScoring": "suffix_scoring",
+    "relatedFiles": "related_files",
     "completionItems": "completion_items",
     "statistics": "statistics",
     "reportUsage": "report_usage",

@@ -9,7 +9,9 @@ never a wrong answer.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
+from engine.types import Excerpt
 from lsp_server.windows import Place
 
 MOST_WINDOWS = 4
@@ -23,22 +25,28 @@ class Residence:
     def __init__(self) -> None:
         self._windows: deque[bytes] = deque(maxlen=MOST_WINDOWS)
 
-    def shown(self, place: Place) -> Place:
+    def shown(self, place: Place, related: Sequence[Excerpt] = ()) -> Place:
         """What to show of `place`: all of it if little is new to the engine, otherwise the narrow window."""
-        return place if self.new_bytes(place) <= NARROW_BYTES else place.narrowed(NARROW_BYTES)
+        return place if self.new_bytes(place, related) <= NARROW_BYTES else place.narrowed(NARROW_BYTES)
 
-    def new_bytes(self, place: Place) -> int:
-        """How much of the window above the line is not resident."""
-        return len(place.above) - max((_shared(window, place.above) for window in self._windows), default=0)
+    def new_bytes(self, place: Place, related: Sequence[Excerpt] = ()) -> int:
+        """How much is not resident of the window above the line and of the excerpts shown before it."""
+        window = _window(place, related)
+        return len(window) - max((_shared(other, window) for other in self._windows), default=0)
 
-    def evaluated(self, place: Place) -> None:
-        """The engine has evaluated this window."""
-        longer = [w for w in self._windows if not place.above.startswith(w)]
-        self._windows = deque([*longer, place.above], maxlen=MOST_WINDOWS)
+    def evaluated(self, place: Place, related: Sequence[Excerpt] = ()) -> None:
+        """The engine has evaluated this window behind these excerpts."""
+        window = _window(place, related)
+        longer = [w for w in self._windows if not window.startswith(w)]
+        self._windows = deque([*longer, window], maxlen=MOST_WINDOWS)
 
     def forget(self) -> None:
         """The engine is another one."""
         self._windows.clear()
+
+
+def _window(place: Place, related: Sequence[Excerpt]) -> bytes:
+    return b"".join(excerpt.text for excerpt in related) + place.above
 
 
 def _shared(a: bytes, b: bytes) -> int:

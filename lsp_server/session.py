@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
 
 from engine.errors import InputError
 from lsp_server.ahead import Ahead
@@ -22,6 +21,7 @@ from lsp_server.pace import Pace
 from lsp_server.positions import Encoding
 from lsp_server.power import Power
 from lsp_server.reasons import DISABLED, NOT_OPEN, POWER_SAVING, Reason
+from lsp_server.related import Related, Source
 from lsp_server.residence import Residence
 from lsp_server.scheduler import Scheduler
 from lsp_server.statistics import Statistics
@@ -72,6 +72,7 @@ class Session:
         self.statistics = Statistics(self._lines_of, self.report_once)
         self.statistics.is_on = self.settings.statistics
         self.residence = Residence()
+        self.related = Related()
         self.teaching = Teaching()
         self.pace = Pace()
         self.power = Power()
@@ -132,6 +133,7 @@ class Session:
             self.ahead.cancel()
             self.scheduler.withdraw_all()
             self.suggestions.known.forget()
+            self.related.forget_all()
             if self._engine is not None:
                 self.teaching.forget_all(self._engine.learn)
         if settings.statistics != self.settings.statistics:
@@ -170,6 +172,7 @@ class Session:
 
     def open(self, uri: str, version: int, text: str, language: str) -> None:
         """A document was opened (or opened again)."""
+        self.related.forget(uri)
         self.documents[uri] = Document(uri, version, language)
         self.attend(uri)
         self.change(uri, version, [Edit(text)])
@@ -211,8 +214,19 @@ class Session:
         if self.attended == uri:
             self.attend(None)
 
+    def others(self, uri: str) -> list[Source]:
+        """The other open documents of which lines may be shown with this one."""
+        if not self.settings.related_files:
+            return []
+        return [
+            Source(self.shown_path(other), document)
+            for other, document in self.documents.items()
+            if other != uri and self.silence(other, by_hand=True) is None
+        ]
+
     def unteach(self, uri: str) -> None:
-        """The engine forgets what it was taught of a document."""
+        """The engine forgets what it was taught of a document, and is not shown more of it with others."""
+        self.related.forget(uri)
         if self._engine is not None:
             self.teaching.forget(self.shown_path(uri), self._engine.learn)
 
@@ -251,7 +265,7 @@ class Session:
 
     def shown_path(self, uri: str) -> str:
         """The document's path below the workspace, or its name: the rest is nobody's business."""
-        path, root = (PurePosixPath(unquote(urlsplit(u).path)) for u in (uri, self.root_uri))
+        path, root = path_of(uri), path_of(self.root_uri)
         return str(path.relative_to(root)) if self.root_uri and path.is_relative_to(root) else path.name
 
     def edited_snapshot(self, uri: str) -> Snapshot | None:

@@ -4,6 +4,8 @@
     SPM   <SUF> text after the middle <PRE> text before the anchor + tail + middle  <END>
     text  a part of the file  <END>
 
+Before the prefix may stand excerpts of other files, as the server chooses and the engine shows them.
+
 The engine forces the bytes before the cursor (engine/fim.py), so what the model sees there are the tokens of
 tail and middle *together*: a training example never has a token broken at the cursor.
 """
@@ -11,6 +13,7 @@ tail and middle *together*: a training example never has a token broken at the c
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +29,8 @@ EMPTY_SUFFIX_RATE = 0.1
 PREFIX_BYTES = (64, 6000)
 SUFFIX_BYTES = (16, 3000)
 """Shortest and longest text shown on either side; lengths are log-uniform."""
+Related = Callable[[bytes], bytes]
+"""From a prefix to the comments with excerpts that are shown above it, b"" if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +52,53 @@ class Example:
 
 
 def make_example(
-    text: bytes, span: Span, tokenizer: Tokenizer, sentinels: Sentinels, rng: random.Random
+    text: bytes,
+    span: Span,
+    tokenizer: Tokenizer,
+    sentinels: Sentinels,
+    rng: random.Random,
+    related: Related = lambda prefix: b"",
 ) -> Example:
-    """One example with the middle `span` of `text`."""
+    """One example with the middle `span` of `text`; `related` gives what is shown above its prefix."""
     if rng.random() >= FIM_RATE:
         return _plain(text, tokenizer, sentinels, rng)
     prefix = window_before(text[: span.start], _log_uniform(PREFIX_BYTES, rng))
     suffix = b""
     if rng.random() >= EMPTY_SUFFIX_RATE:
         suffix = window_after(text[span.end :], _log_uniform(SUFFIX_BYTES, rng))
-    middle = text[span.start : span.end]
+    middle, above = text[span.start : span.end], related(prefix)
     if rng.random() < SPM_RATE:
-        return spm(prefix, middle, suffix, tokenizer, sentinels)
-    return psm(prefix, middle, suffix, tokenizer, sentinels)
+        return spm(prefix, middle, suffix, tokenizer, sentinels, above)
+    return psm(prefix, middle, suffix, tokenizer, sentinels, above)
 
 
-def psm(prefix: bytes, middle: bytes, suffix: bytes, tokenizer: Tokenizer, sentinels: Sentinels) -> Example:
+def psm(
+    prefix: bytes,
+    middle: bytes,
+    suffix: bytes,
+    tokenizer: Tokenizer,
+    sentinels: Sentinels,
+    above: bytes = b"",
+) -> Example:
     """Anchored prefix-suffix-middle."""
     anchor = anchor_of(prefix)
-    before = tokenizer.encode(tokenizer.text_start + prefix[:anchor])
+    before = tokenizer.encode(tokenizer.text_start + above + prefix[:anchor])
     context = [sentinels.prefix, *before, sentinels.suffix, *tokenizer.encode(suffix), sentinels.middle]
     said = tokenizer.encode(prefix[anchor:] + middle)
     return _example(context, said, len(prefix) - anchor, tokenizer, sentinels)
 
 
-def spm(prefix: bytes, middle: bytes, suffix: bytes, tokenizer: Tokenizer, sentinels: Sentinels) -> Example:
+def spm(
+    prefix: bytes,
+    middle: bytes,
+    suffix: bytes,
+    tokenizer: Tokenizer,
+    sentinels: Sentinels,
+    above: bytes = b"",
+) -> Example:
     """Suffix first; the prefix runs on into the middle."""
     context = [sentinels.suffix, *tokenizer.encode(suffix), sentinels.prefix]
-    shown = tokenizer.text_start + prefix
+    shown = tokenizer.text_start + above + prefix
     return _example(context, tokenizer.encode(shown + middle), len(shown), tokenizer, sentinels)
 
 

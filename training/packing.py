@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,13 +14,19 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from engine.errors import InputError
 from engine.models.gguf import read_metadata
+from engine.related import as_comments
 from engine.tokenizers.gguf_family import tokenizer_from_metadata
-from training.examples import Example, Sentinels, make_example
+from lsp_server.evaluation.neighbours import opened_beside
+from lsp_server.related import excerpts_like, windows_of
+from training.examples import Example, Related, Sentinels, make_example
 from training.gather import SourceFile
 from training.spans import choose, nodes_of
 
 POOL = 64
 """Examples waiting for a row they fit into."""
+RELATED_RATE = 0.3
+OPEN_FILES = 6
+"""So many examples show excerpts of other files of the package, chosen from so many."""
 BYTES_PER_EXAMPLE = 3000
 """A file gives one example for each of these, so that long files count by their length."""
 
@@ -36,6 +43,9 @@ class Rows(IterableDataset[Row]):
     ) -> None:  # fmt: skip
         self.files, self.base, self.sentinels = files, base, sentinels
         self.length, self.seed, self.loss_on_context = length, seed, loss_on_context
+        self.packages = defaultdict[str, list[SourceFile]](list)
+        for file in files:
+            self.packages[file.package].append(file)
 
     def __iter__(self) -> Iterator[Row]:
         worker = get_worker_info()
@@ -51,14 +61,28 @@ class Rows(IterableDataset[Row]):
         while True:
             file = rng.choice(self.files)
             text = file.text.encode()
-            nodes = nodes_of(text, file.language)
+            nodes, related = nodes_of(text, file.language), self.related(file, rng)
             for _ in range(1 + len(text) // BYTES_PER_EXAMPLE // 4):
+                span = choose(text, nodes, rng)
                 try:
-                    example = make_example(text, choose(text, nodes, rng), tokenizer, self.sentinels, rng)
+                    example = make_example(text, span, tokenizer, self.sentinels, rng, related)
                 except InputError:
                     break
                 if len(example.tokens) <= self.length:
                     yield example
+
+    def related(self, file: SourceFile, rng: random.Random) -> Related:
+        """What is shown above a prefix of `file`: in RELATED_RATE of the examples excerpts of its package."""
+        others = opened_beside(file.path, self.packages[file.package], OPEN_FILES, rng)
+        lines = ((other.path, other.text.encode().splitlines(keepends=True)) for other in others)
+        windows = [window for path, text in lines for window in windows_of(path, text)]
+
+        def above(prefix: bytes) -> bytes:
+            if rng.random() >= RELATED_RATE:
+                return b""
+            return as_comments(excerpts_like(prefix, windows), file.path)
+
+        return above
 
     def row(self, pool: list[Example], examples: Iterator[Example]) -> Row:
         """The longest examples of the pool that fit, one after the other; the pool is filled again."""

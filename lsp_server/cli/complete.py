@@ -16,7 +16,13 @@ from engine.mixing import Mix
 from engine.types import Completion, Request, Result
 from lsp_server.cli.loading import add_model_options, load_for_command
 from lsp_server.cli.numbers import seed
-from lsp_server.cli.source import add_any_file_option, cursor_offset, read_completable
+from lsp_server.cli.source import (
+    add_any_file_option,
+    add_related_option,
+    cursor_offset,
+    read_completable,
+    related_excerpts,
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="how to decode; bytewise differs from exact in sampling only, the others are for comparison",
     )
     add_any_file_option(parser)
+    add_related_option(parser)
     parser.add_argument(
         "--suffix-scoring", default="auto", choices=("auto", "on", "off"),
         help="choose texts by how well what follows the cursor follows them: auto inside lines, on also at"
@@ -65,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
         prefix=content[:offset],
         suffix=content[offset:],
         path=options.file.name,
+        related=related_excerpts(options, content[:offset]),
         max_tokens=options.max_tokens,
         max_lines=options.max_lines,
         alternatives=options.alternatives,

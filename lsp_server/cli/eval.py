@@ -18,6 +18,7 @@ import platformdirs
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from engine.errors import InputError
 from lsp_server.cli.loading import add_model_options, load_for_command
 from lsp_server.cli.machine import processor
 from lsp_server.cli.numbers import count
@@ -51,6 +52,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", action="append", choices=METHODS, help="decoding method (default: all)")
     parser.add_argument("--max-tokens", type=count, default=64, help="token budget of a completion (64)")
     parser.add_argument("--language", action="append", help="languages of the sweep (default: all)")
+    related = "show excerpts of N other files of the package, as if they were open (default: none)"
+    parser.add_argument("--related", type=count, default=0, metavar="N", help=related)
     data = f"the benchmark's files *.jsonl.gz (default: {human_eval.DATA_VARIABLE})"
     parser.add_argument("--data", type=Path, metavar="FOLDER", help=data)
     kept = Path(platformdirs.user_cache_dir("midword")) / "eval-sources"
@@ -89,20 +92,23 @@ def run(options: argparse.Namespace) -> int:
 
 def _items(options: argparse.Namespace) -> Sequence[Item]:
     if options.task in human_eval.SPLITS:
+        if options.related:
+            raise InputError(f"the programs of {options.task} are single files; leave out --related")
         return chosen(human_eval.load(options.task, options.data), options.items, options.seed)
     if options.task == "sweep":
         found = [
             item
             for package in packages(options.language or ())
-            for item in sweep(sources(package, options.sources), TOKENS_A_FILE, options.seed)
+            for item in sweep(sources(package, options.sources), TOKENS_A_FILE, options.seed, options.related)
         ]
         return chosen(found, options.items, options.seed)
-    return list(holes(options.task, options.items, options.seed, options.sources))
+    return list(holes(options.task, options.items, options.seed, options.sources, options.related))
 
 
 def _asked(options: argparse.Namespace, model: str) -> dict[str, Any]:
     """What must be the same for a state to be used again; more items, ways and languages may be added."""
-    return {"task": options.task, "seed": options.seed, "max_tokens": options.max_tokens, "model": model}
+    asked = {"task": options.task, "seed": options.seed, "max_tokens": options.max_tokens, "model": model}
+    return asked | ({"related": options.related} if options.related else {})
 
 
 def _report(options: argparse.Namespace, rows: Sequence[Row], out: Path, model: str) -> None:

@@ -20,7 +20,13 @@ from engine.explain import ChosenByte, Explanation, explain
 from engine.types import Request, SuffixScoring
 from lsp_server.cli.loading import add_model_options, load_for_command
 from lsp_server.cli.numbers import count
-from lsp_server.cli.source import add_any_file_option, cursor_offset, read_completable
+from lsp_server.cli.source import (
+    add_any_file_option,
+    add_related_option,
+    cursor_offset,
+    read_completable,
+    related_excerpts,
+)
 from lsp_server.explain_page import explanation_page
 from lsp_server.report import write_page
 from lsp_server.token_tree import Branch, branches, percent, shown, symbol_name
@@ -43,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", type=Path, metavar="OUT", help="write a self-contained page to OUT")
     parser.add_argument("--json", action="store_true", help="print one JSON object with everything")
     add_any_file_option(parser)
+    add_related_option(parser)
     add_model_options(parser)
 
 
@@ -54,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
         prefix=content[:offset],
         suffix=content[offset:],
         path=options.file.name,
+        related=related_excerpts(options, content[:offset]),
         max_tokens=options.max_tokens,
         suffix_scoring=options.suffix_scoring,
     )

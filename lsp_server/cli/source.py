@@ -7,7 +7,9 @@ import re
 from pathlib import Path, PurePosixPath
 
 from engine.errors import InputError
+from engine.types import Excerpt
 from lsp_server.eligibility import LARGEST_FILE_BYTES, Eligibility
+from lsp_server.related import excerpts_from
 from lsp_server.text_kinds import kind_by_text
 from lsp_server.windows import closed_lines
 
@@ -61,6 +63,25 @@ def read_completable(path: Path, *, any_file: bool) -> bytes:
     if reason is not None and not any_file:
         raise InputError(f"{path}: {reason.sentence} ({reason.name}); --any-file completes it all the same")
     return content
+
+
+def add_related_option(parser: argparse.ArgumentParser) -> None:
+    """--related."""
+    parser.add_argument(
+        "--related",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a file that is open beside it: the model is shown the lines most like those at the cursor"
+        " (several times)",
+    )
+
+
+def related_excerpts(options: argparse.Namespace, prefix: bytes) -> tuple[Excerpt, ...]:
+    """What the server would show of the `--related` files. Raises InputError as `read_completable`."""
+    files = [(path.name, read_completable(path, any_file=options.any_file)) for path in options.related]
+    return excerpts_from(prefix, files)
 
 
 def cursor_offset(content: bytes, line: int, column: int) -> int:

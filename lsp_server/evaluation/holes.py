@@ -15,8 +15,10 @@ from pathlib import Path
 
 from engine.errors import InputError
 from lsp_server.evaluation.items import Item
+from lsp_server.evaluation.neighbours import opened_beside
 from lsp_server.evaluation.sandbox import Limits, run
 from lsp_server.evaluation.sources import Package, fetched, members, packages, sources
+from lsp_server.related import excerpts_from
 
 PACKAGE = "toolz"
 """Its wheel has its tests in it, and it needs nothing else."""
@@ -42,10 +44,11 @@ class OwnTests:
             return run(argv, folder, LIMITS)
 
 
-def holes(kind: str, count: int, seed: int, folder: Path) -> Iterator[Item]:
+def holes(kind: str, count: int, seed: int, folder: Path, open_files: int = 0) -> Iterator[Item]:
     """`count` holes ("holes-line", "holes-body") that the tests notice. Runs tests; raises DownloadError.
 
-    Raises InputError if the untouched package does not pass its own tests here.
+    With `open_files` excerpts of so many other files are shown with each. Raises InputError if the untouched
+    package does not pass its own tests here.
     """
     (package,) = (package for package in packages() if package.name == PACKAGE)
     archive, found = fetched(package, folder), 0
@@ -66,6 +69,8 @@ def holes(kind: str, count: int, seed: int, folder: Path) -> Iterator[Item]:
         check = OwnTests(archive, path, _test_of(path))
         if not check.passes(text[:start] + b"pass" + text[end:]):
             found += 1
+            rng = random.Random(f"{seed} beside {path}")
+            others = opened_beside(path, sources(package, folder), open_files, rng)
             yield Item(
                 item_id=f"{package.name}/{path}:{start}-{end}",
                 group=f"{package.name}/{path}:{start}",
@@ -75,6 +80,8 @@ def holes(kind: str, count: int, seed: int, folder: Path) -> Iterator[Item]:
                 suffix=text[end:],
                 middle=text[start:end],
                 check=check,
+                path=path,
+                related=excerpts_from(text[:start], [(other.path, other.text) for other in others]),
             )
 
 

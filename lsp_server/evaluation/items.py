@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from engine.types import Excerpt
+
 
 class Check(Protocol):
     """Runs a document's own tests."""
@@ -32,6 +34,10 @@ class Item:
     token_rest: bytes = b""
     """What is left of the token at the cursor: a beginning of `middle`; b"" where that is not asked."""
     check: Check | None = None
+    path: str = ""
+    """Of the file, where that matters."""
+    related: tuple[Excerpt, ...] = ()
+    """Excerpts of other files that are shown with it."""
 
     @property
     def max_lines(self) -> int:

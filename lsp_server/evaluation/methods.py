@@ -69,6 +69,8 @@ def complete(model: Model, item: Item, way: Way, max_tokens: int) -> Result:
     request = Request(
         prefix=item.prefix,
         suffix=item.suffix,
+        path=item.path,
+        related=item.related,
         max_tokens=max_tokens,
         max_lines=item.max_lines,
         method=way.method,

@@ -47,6 +47,11 @@ class Source:
     path: str
     text: bytes
 
+    @property
+    def lines(self) -> list[bytes]:
+        """With their ends."""
+        return self.text.splitlines(keepends=True)
+
 
 def packages(languages: Sequence[str] = ()) -> list[Package]:
     """The packages in some languages, or all of them."""

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 
 from lsp_server.evaluation.grammar import Token, tokens_of
 from lsp_server.evaluation.items import Item
+from lsp_server.evaluation.neighbours import opened_beside
 from lsp_server.evaluation.sources import Source
+from lsp_server.related import Window, excerpts_like, windows_of
 
 SHOWN_BYTES = (1500, 1000)
 """Text kept before and after the cursor."""
@@ -20,10 +22,15 @@ MOST_FILES = 12
 """Of a package, so that a large one does not stand for all."""
 
 
-def sweep(files: Sequence[Source], tokens_a_file: int, seed: int) -> Iterator[Item]:
-    """The items of some tokens of each file, the classes in equal shares; the same for the same seed."""
+def sweep(files: Sequence[Source], tokens_a_file: int, seed: int, open_files: int = 0) -> Iterator[Item]:
+    """The items of some tokens of each file, the classes in equal shares; the same for the same seed.
+
+    With `open_files` excerpts of so many other files are shown with each.
+    """
     for source in random.Random(seed).sample(files, min(len(files), MOST_FILES)):
         random_ = random.Random(f"{seed} {source.path}")
+        others = opened_beside(source.path, files, open_files, random.Random(f"{seed} beside {source.path}"))
+        windows = [window for other in others for window in windows_of(other.path, other.lines)]
         classes: dict[str, list[Token]] = {}
         for token in tokens_of(source.package.language, source.text):
             if token.start >= LEAST_BEFORE and token.end - token.start >= 2:
@@ -31,14 +38,15 @@ def sweep(files: Sequence[Source], tokens_a_file: int, seed: int) -> Iterator[It
         for token_class in sorted(classes):
             tokens = classes[token_class]
             for token in random_.sample(tokens, min(len(tokens), max(1, tokens_a_file // len(classes)))):
-                yield from _items(source, token)
+                yield from _items(source, token, windows)
 
 
-def _items(source: Source, token: Token) -> Iterator[Item]:
+def _items(source: Source, token: Token, windows: Sequence[Window]) -> Iterator[Item]:
     """Both questions at each offset of a token: inside it, and at its start."""
     for offset in range(token.start, token.end):
         if source.text[offset] & 0xC0 == 0x80:
             continue
+        related = excerpts_like(source.text[:offset], windows) if windows else ()
         line_end = source.text.find(b"\n", offset)
         line_end = len(source.text) if line_end < 0 else line_end
         for question, end in (("line", line_end), ("token", token.end)):
@@ -54,4 +62,6 @@ def _items(source: Source, token: Token) -> Iterator[Item]:
                 suffix=source.text[end : end + after],
                 middle=source.text[offset:end],
                 token_rest=source.text[offset : token.end],
+                path=source.path,
+                related=related,
             )

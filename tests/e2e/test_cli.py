@@ -140,6 +140,26 @@ def test_a_completion(default_model: Path, source: Path) -> None:
 
 
 @pytest.mark.model
+def test_names_of_another_file_are_known(default_model: Path, tmp_path: Path) -> None:
+    other, here = tmp_path / "stock.py", tmp_path / "plan.py"
+    other.write_text(
+        "class Warehouse:\n    def __init__(self, name, bays):\n        self.bays = bays\n\n"
+        "    def reserve_pallets(self, order, count):\n        return self.bays[:count]\n"
+    )
+    here.write_text(
+        "from stock import Warehouse\n\n\ndef plan(order, bays):\n"
+        '    warehouse = Warehouse("north", bays)\n    return warehouse.res'
+    )
+    cursor = ("--line", "6", "--column", "25")
+    assert not midword("complete", here, *cursor).stdout.startswith("erve_pallets(order")
+    assert midword("complete", here, *cursor, "--related", other).stdout.startswith("erve_pallets(order")
+    assert "cannot read" in sentence("complete", here, *cursor, "--related", tmp_path / "none.py")
+    secret = tmp_path / ".env"
+    secret.write_text("KEY=1\n")
+    assert "secret" in sentence("complete", here, *cursor, "--related", secret)
+
+
+@pytest.mark.model
 def test_a_completion_as_json(default_model: Path, source: Path) -> None:
     answer = midword("complete", source, *CURSOR, "--json", "--alternatives", "3")
     report = json.loads(answer.stdout)

@@ -21,7 +21,7 @@ from engine.errors import Cancelled, InputError
 from engine.fim import Prompt
 from engine.mixing import Mix
 from engine.suffix import SEARCH_EVALUATIONS, SEARCH_ROWS
-from engine.types import Drafts, Method, Request, SuffixScoring
+from engine.types import Drafts, Excerpt, Method, Request, SuffixScoring
 from tests.engine.toy_models import resolved
 from tests.fuzz import texts
 from tests.fuzz.backend import WatchedBackend
@@ -88,6 +88,7 @@ class Session:
             method=method,
             drafts=rng.choice(get_args(Drafts)),
             suffix_scoring="off" if drawn or method != "exact" else rng.choice(get_args(SuffixScoring)),
+            related=(Excerpt("a.py", self.suffix + self.prefix),) if rng.random() < 0.1 else (),
         )
 
     def greedy_request(self) -> Request:

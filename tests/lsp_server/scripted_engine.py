@@ -94,7 +94,7 @@ class Engine:
                 self.send({"id": message["id"], "event": "error", **withdrawn})
             else:
                 texts = [f"{len(message['params']['text'])} bytes"] if message["op"] == "learn" else []
-                self.log(" ".join([message["op"], *texts]))
+                self.log(" ".join([message["op"], *texts]) + _related(message["params"]))
                 answers = {
                     "warm": {"prompt_tokens": 1},
                     "learn": {},
@@ -106,7 +106,7 @@ class Engine:
                 self.send({"id": message["id"], "event": "result", "data": answers[message["op"]]})
 
     def complete(self, request_id: int, params: dict[str, Any]) -> None:
-        self.log(f"complete {request_id} of {len(params['prefix'])} bytes")
+        self.log(f"complete {request_id} of {len(params['prefix'])} bytes{_related(params)}")
         prefix = params["prefix"]
         if prefix.endswith(b"CRASH"):
             print("loading\nfatal: scripted crash", file=sys.stderr, flush=True)
@@ -135,6 +135,10 @@ class Engine:
         self.log(f"result {request_id}")
         result = _result(texts, params.get("max_lines", 1))
         self.send({"id": request_id, "event": "result", "data": result_to_wire(result)})
+
+
+def _related(params: dict[str, Any]) -> str:
+    return f" with {len(params['related'])} excerpt" if params.get("related") else ""
 
 
 def _explanation(params: dict[str, Any]) -> dict[str, Any]:

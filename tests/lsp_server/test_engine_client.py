@@ -54,8 +54,8 @@ async def test_plain_operations(engine_log: Any) -> None:
 
 async def test_a_warm_up_says_whether_it_was_finished(engine_log: Any) -> None:
     async with running(engine_log.argv) as engine:
-        assert await engine.warm(b"x.hel", b"", "a.py")
-        assert not await engine.warm(b"BUSY", b"", "a.py")
+        assert await engine.warm(Request(b"x.hel"))
+        assert not await engine.warm(Request(b"BUSY"))
 
 
 async def test_the_engines_own_error_keeps_its_kind(engine_log: Any) -> None:

@@ -7,6 +7,8 @@ import random
 import pytest
 
 from engine.fim import Budget, Template, build_prompt
+from engine.related import as_comments
+from engine.types import Excerpt
 from tests.engine.models_of_tables import CODE, vocabulary
 from training.examples import Example, Sentinels, make_example, psm, spm
 from training.spans import LONGEST_MIDDLE_BYTES, Span, choose, nodes_of
@@ -34,9 +36,10 @@ def test_psm_begins_with_the_engine_s_prompt(seed: int) -> None:
     start = rng.randrange(len(CODE))
     end = rng.randrange(start, len(CODE) + 1)
     prefix, middle, suffix = CODE[:start], CODE[start:end], CODE[end:]
-    example = psm(prefix, middle, suffix, TOKENIZER, SENTINELS)
+    above = as_comments([Excerpt("b.py", CODE[:300])], "a.py") if seed % 2 else b""
+    example = psm(prefix, middle, suffix, TOKENIZER, SENTINELS, above)
     template = Template("psm", (), (SENTINELS.prefix,), (SENTINELS.suffix,), (SENTINELS.middle,))
-    prompt = build_prompt(TOKENIZER, template, prefix, suffix, Budget(10**6, 10**6), SENTINELS.end)
+    prompt = build_prompt(TOKENIZER, template, prefix, suffix, Budget(10**6, 10**6), SENTINELS.end, above)
     tokens = example.tokens.tolist()
     fixed = len(prompt.fixed)
     assert tuple(tokens[:fixed]) == prompt.fixed
@@ -50,10 +53,11 @@ def test_spm_runs_on_from_the_prefix(seed: int) -> None:
     rng = random.Random(seed)
     start = rng.randrange(len(CODE))
     end = rng.randrange(start, len(CODE) + 1)
-    example = spm(CODE[:start], CODE[start:end], CODE[end:], TOKENIZER, SENTINELS)
+    above = as_comments([Excerpt("b.py", CODE[:300])], "a.py") if seed % 2 else b""
+    example = spm(CODE[:start], CODE[start:end], CODE[end:], TOKENIZER, SENTINELS, above)
     marks = (SENTINELS.prefix, SENTINELS.suffix, SENTINELS.end)
-    assert split_at(example.tokens.tolist(), *marks) == [b"", CODE[end:], CODE[:end], b""]
-    check_learned(example, len(TOKENIZER.encode(CODE[end:])) + 2, start)
+    assert split_at(example.tokens.tolist(), *marks) == [b"", CODE[end:], above + CODE[:end], b""]
+    check_learned(example, len(TOKENIZER.encode(CODE[end:])) + 2, len(above) + start)
 
 
 def check_learned(example: Example, context: int, given_bytes: int) -> None:

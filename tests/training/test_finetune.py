@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from engine.model import load_model
 from engine.models.delta import add_delta
 from engine.models.gguf import read_metadata
 from engine.models.quantize import requantize
+from engine.related import as_comments
 from engine.tree import TokenTree
+from lsp_server.related import excerpts_from
 from tests.engine.backends.tiny_llama import write_tiny_llama
 from tests.engine.models_of_tables import CODE
 from training.export import model_card, trained_model, write_delta, write_gguf
@@ -114,6 +117,22 @@ def test_rows_are_full_reproducible_and_learn_no_sentinel(plan: Plan) -> None:
     assert filled > 0.8
     asked = torch.tensor([sentinels.prefix, sentinels.suffix, sentinels.middle])
     assert all(weights[torch.isin(tokens, asked)].sum() == 0 for tokens, _, weights in first)
+
+
+def test_some_examples_show_excerpts_of_their_package(plan: Plan) -> None:
+    sentinels = sentinels_of(read_metadata(plan.base))
+    files = [SourceFile("demo", f"{name}.py", "python", CODE.decode() * 3) for name in "ab"]
+    others = [SourceFile("other", "c.py", "python", CODE.decode())]
+    rows = Rows([*files, *others], plan.base, sentinels, 2048, 3, False)
+    rng = random.Random(0)
+    shown = [rows.related(file, rng)(CODE) for file in files * 50]
+    assert set(shown) == {b"", shown_above("b.py"), shown_above("a.py")}
+    assert 0.15 < sum(map(bool, shown)) / len(shown) < 0.45
+    assert not any(rows.related(others[0], rng)(CODE) for _ in range(30))
+
+
+def shown_above(name: str) -> bytes:
+    return as_comments(excerpts_from(CODE, [(name, CODE * 3)]), "x.py")
 
 
 @pytest.mark.parametrize("lora", [0, 4])

@@ -21,6 +21,7 @@ const SENT_AS_THEY_ARE = [
   "workAhead",
   "powerSaving",
   "suffixScoring",
+  "relatedFiles",
   "statistics",
 ] as const;
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import random
 import tomllib
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from engine.errors import DownloadError, InputError
 from lsp_server.evaluation.grammar import LANGUAGES, syntax_errors, tokens_of
 from lsp_server.evaluation.holes import PACKAGE, _bodies, _lines, holes
+from lsp_server.evaluation.neighbours import opened_beside
 from lsp_server.evaluation.sources import Package, Source, members, packages, sources
 from lsp_server.evaluation.sweep import sweep
 
@@ -57,6 +60,24 @@ def test_the_sweep_asks_at_every_offset_of_a_token() -> None:
         assert source.text.endswith(item.prefix + item.middle + item.suffix)
         assert item.middle.startswith(item.token_rest)
     assert list(sweep([source], 8, 0)) == items
+
+
+def test_excerpts_are_of_other_files_and_the_items_are_the_same() -> None:
+    texts = [b"# order customer total\n" * 20 + b"total = order + %d\n" % k for k in range(4)]
+    files = [Source(MINE, f"mine/{k}.py", text) for k, text in enumerate(texts)]
+    alone, beside = list(sweep(files, 8, 0)), list(sweep(files, 8, 0, open_files=2))
+    assert [replace(item, related=()) for item in beside] == alone
+    for item in beside:
+        assert item.related and item.path not in {excerpt.path for excerpt in item.related}
+        assert len({excerpt.path for excerpt in item.related}) <= 2
+
+
+def test_files_of_the_same_folder_are_open_first() -> None:
+    paths = ["a/here.py", "a/one.py", "b/two.py", "a/three.py", "c/four.py"]
+    files = [Source(MINE, path, b"") for path in paths]
+    for seed in range(9):
+        found = [f.path for f in opened_beside("a/here.py", files, 3, random.Random(seed))]
+        assert set(found[:2]) == {"a/one.py", "a/three.py"} and found[2] in {"b/two.py", "c/four.py"}
 
 
 def test_the_packages_are_in_all_languages_and_pinned() -> None:

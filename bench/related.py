@@ -1,0 +1,132 @@
+"""What do excerpts of other files tell the model? Bits a byte of held-out code, with and without them.
+
+    python -m bench.related [--windows 96] [--bytes 120] [--open 6] [--model NAME]
+
+Windows begin at line starts of files that `midword eval` uses (packages on which nothing was trained), all
+packages alike. The document is shown as the language server shows it; `--open` other files of the package are
+taken for open, those of the same folder first, and of them the server's own choice is shown. The window is
+predicted byte by byte, exactly (see bench.ensemble). Intervals are bootstraps over windows. The last line of
+output is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from bench.ensemble import interval, predicted
+from engine.backends.base import StopSignal
+from engine.completer import Completer
+from engine.model import load_model
+from engine.types import Excerpt, Request
+from engine.vocab import FloatArray
+from lsp_server.cli.numbers import count
+from lsp_server.evaluation.neighbours import opened_beside
+from lsp_server.evaluation.sources import Source, packages, sources
+from lsp_server.related import excerpts_from
+from lsp_server.windows import Place, place_in
+
+LEAST_ABOVE_BYTES = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Text to predict, where it stands, and what else is open."""
+
+    language: str
+    path: str
+    place: Place
+    text: bytes
+    others: tuple[Source, ...]
+
+
+WAYS = ("the document alone", "with excerpts")
+
+
+def draw_windows(windows: int, size: int, open_files: int, seed: int, folder: Path) -> Iterator[Window]:
+    """`windows` windows of `size` bytes, the packages in turn, each from any of its files."""
+    rng = random.Random(seed)
+    by_package = [found for package in packages() if len(found := sources(package, folder)) > 1]
+    for number in range(windows):
+        files = by_package[number % len(by_package)]
+        file = rng.choice(files)
+        lines = file.text.splitlines(keepends=True)
+        ends = np.cumsum([len(line) for line in lines])
+        first = int(np.searchsorted(ends, LEAST_ABOVE_BYTES)) + 1
+        last = int(np.searchsorted(ends, ends[-1] - size))
+        line = rng.randrange(first, max(first + 1, last))
+        start = int(ends[line - 1])
+        yield Window(
+            language=file.package.language,
+            path=file.path,
+            place=place_in(file.path, lines, line, 0),
+            text=file.text[start : start + size],
+            others=tuple(opened_beside(file.path, files, open_files, rng)),
+        )
+
+
+def bits(completer: Completer, window: Window, related: tuple[Excerpt, ...]) -> tuple[float, int]:
+    """Bits of the window's bytes, and the tokens of its prompt."""
+    request = Request(window.place.prefix, path=window.path, related=related)
+    prompt, state = completer.open(request, StopSignal())
+    total = 0.0
+    for byte, known in zip(window.text, predicted(state, window.text), strict=True):
+        total -= float(np.log2(known.shares.known[byte] / known.shares.known.sum()))
+    return total, completer.prompt_tokens(prompt)
+
+
+def main() -> None:
+    """Measures, prints a table and a JSON line."""
+    parser = argparse.ArgumentParser(description="Bits a byte with and without excerpts of other files.")
+    parser.add_argument("--windows", type=count, default=96)
+    parser.add_argument("--bytes", type=count, default=120, help="bytes predicted in each window")
+    parser.add_argument("--open", type=count, default=6, help="other files that are open")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", help="the model (default: the default one)")
+    kept = Path(platformdirs.user_cache_dir("midword")) / "eval-sources"
+    parser.add_argument("--sources", type=Path, default=kept, help="where fetched packages are kept")
+    options = parser.parse_args()
+    completer = Completer(load_model(options.model))
+    windows = list(draw_windows(options.windows, options.bytes, options.open, options.seed, options.sources))
+    totals, tokens = np.zeros((len(WAYS), len(windows))), np.zeros((len(WAYS), len(windows)))
+    shown = []
+    for column, window in enumerate(track(windows, "windows", console=Console(stderr=True))):
+        related = excerpts_from(window.place.prefix, [(file.path, file.text) for file in window.others])
+        shown.append(sum(len(excerpt.text) for excerpt in related))
+        for row, excerpts in enumerate(((), related)):
+            totals[row, column], tokens[row, column] = bits(completer, window, excerpts)
+    report(totals, tokens, shown, options)
+
+
+def report(totals: FloatArray, tokens: FloatArray, shown: Sequence[int], options: argparse.Namespace) -> None:
+    """The table, and the same as one JSON line; what is saved is against the first way."""
+    title = (
+        f"{len(shown)} windows of {options.bytes} bytes; {np.mean(shown):.0f} bytes of excerpts in the mean"
+    )
+    table = Table("shown", "bits/byte", "95 %", "saved a byte", "95 %", "prompt tokens", title=title)
+    figures = {}
+    for way, row, lengths in zip(WAYS, totals, tokens, strict=True):
+        low, high = interval(row, options.bytes, options.seed)
+        saved = totals[0] - row
+        least, most = interval(saved, options.bytes, options.seed)
+        mean, gain = float(row.mean()) / options.bytes, float(saved.mean()) / options.bytes
+        figures[way] = {"bits_per_byte": mean, "interval": [low, high], "saved": [least, gain, most],
+                             "prompt_tokens": float(lengths.mean())}  # fmt: skip
+        table.add_row(way, f"{mean:.3f}", f"{low:.3f} to {high:.3f}", f"{gain:+.3f}",
+                      f"{least:+.3f} to {most:+.3f}", f"{lengths.mean():.0f}")  # fmt: skip
+    Console(width=110).print(table)
+    print(json.dumps({"windows": len(shown), "bytes": options.bytes, "seed": options.seed, "rows": figures}))
+
+
+if __name__ == "__main__":
+    main()

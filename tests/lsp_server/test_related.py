@@ -1,0 +1,177 @@
+"""Excerpts of other open documents: the likest ones, and none that may not be shown."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.types import RELATED_BYTES
+from lsp_server.documents import Document
+from lsp_server.related import NEAR_LINES, WINDOW_LINES, Choice, Related, Source
+from lsp_server.windows import Place, place_in
+
+URI = "file:///work/a.py"
+OTHER, THIRD = "file:///work/other.py", "file:///work/third.py"
+NOISE = [f"unrelated_{k} = other_{k}\n" for k in range(200)]
+LIKE = ["def total_price(order, customer):\n", "    return order.price * customer.discount\n"]
+HERE = "def price_of(order, customer):\n    discount = customer.discount\n    return "
+
+
+def source(lines: list[str], uri: str = OTHER, version: int = 1) -> Source:
+    document = Document(uri, version)
+    document.replace("".join(lines))
+    return Source(uri.rpartition("/")[2], document)
+
+
+def place(text: str, uri: str = URI) -> Place:
+    lines = text.encode().splitlines(keepends=True) or [b""]
+    return place_in(uri, lines, len(lines) - 1, len(lines[-1]))
+
+
+def chosen(text: str, *sources: Source) -> Choice:
+    return asyncio.run(Related().choose(place(text), sources))
+
+
+def test_what_shares_most_names_comes_first() -> None:
+    less_like = [*LIKE[:1], *NOISE[:18]]
+    choice = chosen(HERE, source(NOISE[:100] + LIKE * 10 + NOISE[100:]), source(less_like, THIRD))
+    assert [excerpt.path for excerpt in choice.excerpts] == ["other.py"]
+    assert b"".join(line.encode() for line in LIKE) in choice.excerpts[0].text
+    assert choice.sources == {OTHER, THIRD}
+
+
+def test_excerpts_fit_and_do_not_overlap() -> None:
+    choice = chosen(HERE, source(LIKE * 500), source(LIKE * 30, THIRD))
+    texts = [excerpt.text for excerpt in choice.excerpts]
+    assert len(texts) > 1 and sum(map(len, texts)) <= RELATED_BYTES
+    assert all(text.count(b"\n") <= WINDOW_LINES for text in texts)
+    numbered = [f"order = customer.discount  # {k}\n" for k in range(90)]
+    lines = [line for e in chosen(HERE, source(numbered)).excerpts for line in e.text.splitlines()]
+    assert lines and len(lines) == len(set(lines))
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "unique_name = "])
+def test_where_nothing_is_alike_nothing_is_chosen(text: str) -> None:
+    assert chosen(text, source(NOISE)).excerpts == ()
+
+
+def test_a_choice_is_good_nearby_and_for_the_same_documents() -> None:
+    related, sources = Related(), [source(LIKE)]
+    here = place(HERE)
+    assert not related.is_good_for(here, sources)
+    related.put_in_force(here.uri, asyncio.run(related.choose(here, sources)))
+    assert related.is_good_for(here, sources)
+    assert related.is_good_for(place(HERE + "1\n" * (NEAR_LINES - 2)), sources)
+    assert not related.is_good_for(place(HERE + "1\n" * (NEAR_LINES + 2)), sources)
+    assert not related.is_good_for(here, [*sources, source(LIKE, THIRD)])
+    assert related.shown_with(here.uri, sources) and not related.shown_with(here.uri, [])
+    related.forget(OTHER)
+    assert related.shown_with(here.uri, sources) == ()
+
+
+async def test_a_document_that_is_opened_again_is_read_again(client: Any, engine_log: Any) -> None:
+    await client.initialize(workAhead=True)
+    client.open("".join(NOISE), uri=OTHER)
+    client.open(HERE.replace("return ", "x.hel\n"))
+    await engine_log.wait_for("warm")
+    client.open("".join(LIKE), uri=OTHER)
+    client.notify("textDocument/didFocus", {"textDocument": {"uri": URI}})
+    await engine_log.wait_for("warm with 1 excerpt")
+
+
+def test_an_edited_document_is_read_again() -> None:
+    related = Related()
+    asyncio.run(related.choose(place(HERE), [source(NOISE)]))
+    assert not asyncio.run(related.choose(place(HERE), [source(LIKE, version=1)])).excerpts
+    assert asyncio.run(related.choose(place(HERE), [source(LIKE, version=2)])).excerpts
+
+
+# -- in the server --------------------------------------------------------------------------------
+
+
+async def opened_beside(client: Any, **options: Any) -> None:
+    await client.initialize(workAhead=True, **options)
+    client.open("".join(LIKE), uri=OTHER)
+    client.open(HERE.replace("return ", "x.hel\n"))
+
+
+async def test_the_other_document_is_shown_once_it_is_resident(
+    client: Any, engine_log: Any, wait_until: Any
+) -> None:
+    await opened_beside(client)
+    await engine_log.wait_for("warm with 1 excerpt")
+    await asyncio.sleep(0.05)
+    assert await client.texts(2, 9) == ["lo()"]
+    assert engine_log.lines("complete")[0].endswith("with 1 excerpt")
+    await asyncio.sleep(0.3)
+    count = len(engine_log.lines("warm"))
+    assert await client.texts(2, 9) == ["lo()"]
+    await asyncio.sleep(0.3)
+    assert len(engine_log.lines("warm")) == count, "nothing is chosen anew at the same place"
+    client.notify("textDocument/didClose", {"textDocument": {"uri": OTHER}})
+    client.insert(2, 9, "!", 2)
+    await client.texts(2, 10)
+    assert "excerpt" not in engine_log.lines("complete")[-1], "the document is closed"
+
+
+@pytest.mark.parametrize("options", [{"relatedFiles": False}, {"exclude": ["other.py"]}])
+async def test_what_must_not_be_shown_is_not(client: Any, engine_log: Any, options: Any) -> None:
+    await opened_beside(client, **options)
+    await engine_log.wait_for("warm")
+    assert await client.texts(2, 9) == ["lo()"]
+    await asyncio.sleep(0.3)
+    assert not [line for line in engine_log.lines() if "excerpt" in line]
+
+
+async def test_what_becomes_hidden_on_the_disk_is_shown_no_more(
+    client: Any, engine_log: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lsp_server.eligibility.FRESH_S", 0.0)
+    here, other = ((tmp_path / name).as_uri() for name in ("here.py", "other.py"))
+    await client.initialize(workAhead=True)
+    client.open("".join(LIKE), uri=other)
+    client.open(HERE.replace("return ", "x.hel\n"), uri=here)
+    await engine_log.wait_for("warm with 1 excerpt")
+    (tmp_path / ".midwordignore").write_text("other.py\n")
+    await asyncio.sleep(0.05)
+    assert await client.texts(2, 9, uri=here) == ["lo()"]
+    assert "excerpt" not in engine_log.lines("complete")[-1]
+
+
+@pytest.mark.e2e
+@pytest.mark.model
+async def test_the_model_knows_the_names_and_the_first_key_does_not_pay_for_them(
+    start_process: Any, wait_until: Any
+) -> None:
+    """What was shown ahead is resident: of the prompt only what is around the cursor is evaluated for it."""
+    _, client = await start_process(engine=[sys.executable, "-P", "-m", "engine", "serve"])
+    await client.initialize(workAhead=True, reportUsage=True, deadlineMs=20_000)
+    client.open(
+        "class Warehouse:\n    def __init__(self, name, bays):\n        self.bays = bays\n\n"
+        "    def reserve_pallets(self, order, count):\n        return self.bays[:count]\n",
+        uri=OTHER,
+    )
+    plan = 'def plan(order, bays):\n    warehouse = Warehouse("north", bays)\n    return warehouse.res'
+
+    def ended() -> int:
+        return sum(note["params"]["kind"] == "end" for note in client.notifications)
+
+    def is_done(purpose: str) -> bool:
+        notes = [note["params"] for note in client.notifications]
+        started = sum(note["kind"] == "start" for note in notes)
+        return started == ended() and purpose in {note.get("purpose") for note in notes}
+
+    await wait_until(lambda: ended() == 1, "the other document is resident", timeout_s=60)
+    client.open(plan)
+    await wait_until(lambda: ended() == 2, "this one is, too", timeout_s=60)
+    (text, *_) = await client.texts(2, 24)
+    assert text.startswith("erve_pallets(order")
+    await wait_until(lambda: is_done("others"), "the work ahead is done", timeout_s=60)
+    notes = client.usage()
+    (asked,) = [note["number"] for note in notes if note.get("purpose") == "asked"]
+    (usage,) = [note["usage"] for note in notes if note["kind"] == "end" and note["number"] == asked]
+    assert usage["prompt_tokens"] > 80 and usage["prompt_tokens_evaluated"] < 20
