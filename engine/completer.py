@@ -154,8 +154,7 @@ class Completer:
 
         `contexts` bounds how many segmentations the law "all" looks at. Raises Cancelled, InputError.
         """
-        widest = 8 * self.model.backend.context_length
-        prompt = self._prompt(prefix, suffix, Budget(widest, widest), 1)
+        prompt = self.whole_prompt(prefix, suffix)
         before = self.model.backend.evaluations
         space = self._space(stop)
         if law == "all":
@@ -171,6 +170,11 @@ class Completer:
 
     def _space(self, stop: StopSignal) -> CoverSpace:
         return CoverSpace(self.model.tokenizer, self.model.scorer, self.model.stop_tokens, stop)
+
+    def whole_prompt(self, prefix: bytes, suffix: bytes) -> Prompt:
+        """The prompt that shows as much of the text as the context holds."""
+        widest = 8 * self.model.backend.context_length
+        return self._prompt(prefix, suffix, Budget(widest, widest), 1)
 
     def _prompt_of(self, request: Request) -> Prompt:
         budget = Budget(SHOWN_PREFIX_BYTES, SHOWN_SUFFIX_BYTES)

@@ -18,14 +18,16 @@ from tests.fuzz.session import Session
 STEPS = 12
 
 
-def fuzz(first_seed: int, seconds: float, steps: int = STEPS) -> tuple[int, int | None]:
+def fuzz(
+    first_seed: int, seconds: float, steps: int = STEPS, *, shows_others: bool = True
+) -> tuple[int, int | None]:
     """Sessions run from `first_seed` on for about `seconds`, and the seed of the one that failed, if any."""
     end, count = time.monotonic() + seconds, 0
     while True:
         seed = first_seed + count
         world = "?"
         try:
-            session = Session(seed)
+            session = Session(seed, shows_others=shows_others)
             world = session.world.name
             session.run(steps)
         except Exception:

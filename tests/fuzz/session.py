@@ -43,8 +43,10 @@ METHODS: tuple[Method, ...] = ("exact", "bytewise", "hand-over", "best-cover", "
 class Session:
     """A world, a cursor in a text, and an engine that has answered before."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, shows_others: bool = True) -> None:
+        """Without `shows_others` no excerpts of other files are shown, as in sessions of old."""
         self.rng = random.Random(seed)
+        self.of_others = random.Random(f"others {seed}") if shows_others else None
         self.world = random_world(self.rng)
         row_budget = self.rng.choice((0, None))
         self.model = self.world.model(row_budget)
@@ -88,8 +90,14 @@ class Session:
             method=method,
             drafts=rng.choice(get_args(Drafts)),
             suffix_scoring="off" if drawn or method != "exact" else rng.choice(get_args(SuffixScoring)),
-            related=(Excerpt("a.py", self.suffix + self.prefix),) if rng.random() < 0.1 else (),
+            related=self.related(),
         )
+
+    def related(self) -> tuple[Excerpt, ...]:
+        """Now and then an excerpt of another file."""
+        if self.of_others is None or self.of_others.random() > 0.1:
+            return ()
+        return (Excerpt("a.py", self.suffix + self.prefix),)
 
     def greedy_request(self) -> Request:
         """One that is answered with the likeliest bytes."""
@@ -133,7 +141,7 @@ class Session:
         except InputError as error:
             assert self.is_refused(), error
             return
-        prompt = self.completer._prompt(self.prefix, self.suffix, 1, whole_context=True)
+        prompt = self.completer.whole_prompt(self.prefix, self.suffix)
         check_distribution(found, prompt, self.reference)
 
     def walk(self) -> None:
