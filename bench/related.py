@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,14 +76,16 @@ def draw_windows(windows: int, size: int, open_files: int, seed: int, folder: Pa
         )
 
 
-def bits(completer: Completer, window: Window, related: tuple[Excerpt, ...]) -> tuple[float, int]:
-    """Bits of the window's bytes, and the tokens of its prompt."""
+def bits(completer: Completer, window: Window, related: tuple[Excerpt, ...]) -> tuple[float, int, float]:
+    """Bits of the window's bytes, the tokens of its prompt, and milliseconds an evaluation behind that."""
+    backend = completer.model.backend
     request = Request(window.place.prefix, path=window.path, related=related)
     prompt, state = completer.open(request, StopSignal())
-    total = 0.0
+    total, evaluations, began = 0.0, backend.evaluations, time.perf_counter()
     for byte, known in zip(window.text, predicted(state, window.text), strict=True):
         total -= float(np.log2(known.shares.known[byte] / known.shares.known.sum()))
-    return total, completer.prompt_tokens(prompt)
+    spent_ms = (time.perf_counter() - began) * 1000
+    return total, completer.prompt_tokens(prompt), spent_ms / max(1, backend.evaluations - evaluations)
 
 
 def main() -> None:
@@ -98,32 +101,35 @@ def main() -> None:
     options = parser.parse_args()
     completer = Completer(load_model(options.model))
     windows = list(draw_windows(options.windows, options.bytes, options.open, options.seed, options.sources))
-    totals, tokens = np.zeros((len(WAYS), len(windows))), np.zeros((len(WAYS), len(windows)))
+    found = np.zeros((3, len(WAYS), len(windows)))
     shown = []
     for column, window in enumerate(track(windows, "windows", console=Console(stderr=True))):
         related = excerpts_from(window.place.prefix, [(file.path, file.text) for file in window.others])
         shown.append(sum(len(excerpt.text) for excerpt in related))
         for row, excerpts in enumerate(((), related)):
-            totals[row, column], tokens[row, column] = bits(completer, window, excerpts)
-    report(totals, tokens, shown, options)
+            found[:, row, column] = bits(completer, window, excerpts)
+    report(found, shown, options)
 
 
-def report(totals: FloatArray, tokens: FloatArray, shown: Sequence[int], options: argparse.Namespace) -> None:
-    """The table, and the same as one JSON line; what is saved is against the first way."""
+def report(found: FloatArray, shown: Sequence[int], options: argparse.Namespace) -> None:
+    """The table of what `bits` found, (3, ways, windows), and the same as one JSON line; what is saved is
+    against the document alone."""
     title = (
         f"{len(shown)} windows of {options.bytes} bytes; {np.mean(shown):.0f} bytes of excerpts in the mean"
     )
-    table = Table("shown", "bits/byte", "95 %", "saved a byte", "95 %", "prompt tokens", title=title)
+    table = Table(
+        "shown", "bits/byte", "95 %", "saved a byte", "95 %", "prompt tokens", "ms/evaluation", title=title
+    )
     figures = {}
-    for way, row, lengths in zip(WAYS, totals, tokens, strict=True):
-        low, high = interval(row, options.bytes, options.seed)
-        saved = totals[0] - row
-        least, most = interval(saved, options.bytes, options.seed)
-        mean, gain = float(row.mean()) / options.bytes, float(saved.mean()) / options.bytes
+    for way, bits_, tokens, ms in zip(WAYS, *found, strict=True):
+        saved = found[0, 0] - bits_
+        (low, high), (least, most) = (interval(row, options.bytes, options.seed) for row in (bits_, saved))
+        mean, gain = float(bits_.mean()) / options.bytes, float(saved.mean()) / options.bytes
         figures[way] = {"bits_per_byte": mean, "interval": [low, high], "saved": [least, gain, most],
-                             "prompt_tokens": float(lengths.mean())}  # fmt: skip
-        table.add_row(way, f"{mean:.3f}", f"{low:.3f} to {high:.3f}", f"{gain:+.3f}",
-                      f"{least:+.3f} to {most:+.3f}", f"{lengths.mean():.0f}")  # fmt: skip
+                        "prompt_tokens": float(tokens.mean()), "ms": float(np.median(ms))}  # fmt: skip
+        intervals = (f"{low:.3f} to {high:.3f}", f"{least:+.3f} to {most:+.3f}")
+        lengths = (f"{tokens.mean():.0f}", f"{np.median(ms):.1f}")
+        table.add_row(way, f"{mean:.3f}", intervals[0], f"{gain:+.3f}", intervals[1], *lengths)
     Console(width=110).print(table)
     print(json.dumps({"windows": len(shown), "bytes": options.bytes, "seed": options.seed, "rows": figures}))
 
