@@ -44,7 +44,6 @@ LEAST_ABOVE_BYTES = 300
 class Window:
     """Text to predict, where it stands, and what else is open."""
 
-    language: str
     path: str
     place: Place
     text: bytes
@@ -68,7 +67,6 @@ def draw_windows(windows: int, size: int, open_files: int, seed: int, folder: Pa
         line = rng.randrange(first, max(first + 1, last))
         start = int(ends[line - 1])
         yield Window(
-            language=file.package.language,
             path=file.path,
             place=place_in(file.path, lines, line, 0),
             text=file.text[start : start + size],

@@ -28,17 +28,16 @@ LEADERS: dict[str, str] = {
 
 
 def as_comments(related: Sequence[Excerpt], path: str) -> bytes:
-    """The text that is shown before a document of that path: at most RELATED_BYTES of whole excerpts.
+    """The text that is shown before a document of that path: whole excerpts, at most RELATED_BYTES.
 
     The first excerpt stands last, next to the document. b"" if there is none.
     """
     leader = LEADERS.get(PurePosixPath(path).suffix[1:].lower(), "# ").encode()
     shown, room = list[bytes](), RELATED_BYTES
     for excerpt in related:
-        lines = [excerpt.path.encode("utf-8", "replace") + b":", *excerpt.text.splitlines()]
-        comment = b"".join([(leader + line).rstrip() + b"\n" for line in lines])
-        room -= len(comment)
+        room -= len(excerpt.text)
         if room < 0:
             break
-        shown.append(comment)
+        lines = [excerpt.path.encode("utf-8", "replace") + b":", *excerpt.text.splitlines()]
+        shown.append(b"".join([(leader + line).rstrip() + b"\n" for line in lines]))
     return b"".join([*reversed(shown), b"\n"]) if shown else b""

@@ -20,7 +20,7 @@ SHOWN_PREFIX_BYTES = 4096
 SHOWN_SUFFIX_BYTES = 1024
 """Text shown to the model on either side of the cursor when completing; a caller need not send more."""
 RELATED_BYTES = 2048
-"""Most bytes of other files' excerpts shown to the model; a caller need not send more."""
+"""Most bytes of other files' text shown to the model, comment marks apart; a caller need not send more."""
 NOTHING_ODDS = 20.0
 """A cursor that rests at a place is worth this much evidence that something is missing there."""
 

@@ -55,7 +55,9 @@ class Choice:
 
     excerpts: tuple[Excerpt, ...]
     sources: frozenset[str]
-    """The documents it was chosen from."""
+    """The documents it was chosen from, by URI."""
+    shown: frozenset[str]
+    """Those of which something is shown."""
     mark: bytes
     """The last MARK_LINES above the cursor then."""
 
@@ -85,9 +87,9 @@ class Related:
         self._windows: dict[str, tuple[int, list[Window]]] = {}
 
     def shown_with(self, uri: str, sources: Sequence[Source]) -> tuple[Excerpt, ...]:
-        """The excerpts in force for a document; none if one of their sources may not be shown any more."""
+        """The excerpts in force for a document; none if one of their documents may not be shown any more."""
         choice = self._choices.get(uri)
-        return choice.excerpts if choice and choice.sources <= {source.uri for source in sources} else ()
+        return choice.excerpts if choice and choice.shown <= {source.uri for source in sources} else ()
 
     def is_good_for(self, place: Place, sources: Sequence[Source]) -> bool:
         """Whether nothing need be chosen anew; nor where there is nothing to compare."""
@@ -105,9 +107,12 @@ class Related:
         for source in sources:
             windows += self._windows_of(source)
             await asyncio.sleep(0)
+        excerpts = excerpts_like(place.prefix, windows)
+        paths = {excerpt.path for excerpt in excerpts}
         return Choice(
-            excerpts=excerpts_like(place.prefix, windows),
+            excerpts=excerpts,
             sources=frozenset(source.uri for source in sources),
+            shown=frozenset(source.uri for source in sources if source.path in paths),
             mark=_end_of(place.above, MARK_LINES),
         )
 
@@ -116,12 +121,12 @@ class Related:
         self._choices[uri] = choice
 
     def forget(self, uri: str) -> None:
-        """The document is closed or kept out: nothing of it is shown any more, nor is anything with it."""
+        """The document is closed or kept out: nothing is shown of it or with it any more."""
         self._windows.pop(uri, None)
         self._choices = {
             other: choice
             for other, choice in self._choices.items()
-            if other != uri and uri not in choice.sources
+            if other != uri and uri not in choice.shown
         }
 
     def forget_all(self) -> None:

@@ -36,10 +36,11 @@ def test_comments_are_those_of_the_documents_language(path: str, leader: bytes) 
 
 
 def test_only_whole_excerpts_are_shown_as_far_as_there_is_room() -> None:
-    large = Excerpt("large.py", b"value = 12345\n" * (RELATED_BYTES // 16 - 1))
-    assert as_comments([NEAR, large, FAR], "") == as_comments([NEAR], "")
-    assert len(as_comments([large, NEAR], "")) <= RELATED_BYTES + 1
-    assert as_comments([Excerpt("", b"x" * RELATED_BYTES)], "") == b""
+    rest = Excerpt("rest.py", b"x" * (RELATED_BYTES - len(NEAR.text)))
+    assert as_comments([NEAR, rest], "").count(rest.text) == 1
+    assert as_comments([NEAR, rest, FAR], "") == as_comments([NEAR, rest], "")
+    assert as_comments([NEAR, Excerpt("rest.py", rest.text + b"x"), FAR], "") == as_comments([NEAR], "")
+    assert as_comments([Excerpt("", b"x" * (RELATED_BYTES + 1))], "") == b""
 
 
 @pytest.mark.parametrize("order", ["none", "psm", "suffix first", "spm"])

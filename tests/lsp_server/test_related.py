@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from engine.related import as_comments
 from engine.types import RELATED_BYTES
 from lsp_server.documents import Document
 from lsp_server.related import NEAR_LINES, WINDOW_LINES, Choice, Related, Source
@@ -81,6 +82,21 @@ async def test_a_document_that_is_opened_again_is_read_again(client: Any, engine
     client.open("".join(LIKE), uri=OTHER)
     client.notify("textDocument/didFocus", {"textDocument": {"uri": URI}})
     await engine_log.wait_for("warm with 1 excerpt")
+
+
+def test_all_that_is_chosen_is_shown_to_the_model() -> None:
+    excerpts = chosen(HERE, source(LIKE * 500), source(LIKE * 30, THIRD)).excerpts
+    shown = as_comments(excerpts, "a.py")
+    assert all(as_comments([excerpt], "a.py").rstrip() in shown for excerpt in excerpts)
+
+
+def test_closing_a_document_of_which_nothing_is_shown_changes_nothing_yet() -> None:
+    related, sources = Related(), [source(LIKE), source(NOISE, THIRD)]
+    here = place(HERE)
+    related.put_in_force(here.uri, asyncio.run(related.choose(here, sources)))
+    related.forget(THIRD)
+    assert related.shown_with(here.uri, sources[:1])
+    assert not related.is_good_for(here, sources[:1]), "it is chosen anew when there is time"
 
 
 def test_an_edited_document_is_read_again() -> None:
