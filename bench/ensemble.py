@@ -63,9 +63,9 @@ def draw_windows(packages: Sequence[str], count: int, size: int, seed: int) -> l
 
 
 def predicted(state: CoverState, text: bytes, bound: float = SAMPLE_BOUND) -> Iterator[CoverState]:
-    """The state before each byte of `text`, known up to `bound`."""
+    """The state before each byte of `text`, known up to `bound`, and better than by half for that byte."""
     for byte in text:
-        while state.shares.unknown > bound:
+        while state.shares.unknown > min(bound, float(state.shares.known[byte])):
             state = state.ask()
         yield state
         state = state.push(byte)
