@@ -62,11 +62,12 @@ def make_example(
     """One example with the middle `span` of `text`; `related` gives what is shown above its prefix."""
     if rng.random() >= FIM_RATE:
         return _plain(text, tokenizer, sentinels, rng)
-    prefix = window_before(text[: span.start], _log_uniform(PREFIX_BYTES, rng))
+    start, end = span
+    prefix = window_before(text[:start], _log_uniform(PREFIX_BYTES, rng))
     suffix = b""
     if rng.random() >= EMPTY_SUFFIX_RATE:
-        suffix = window_after(text[span.end :], _log_uniform(SUFFIX_BYTES, rng))
-    middle, above = text[span.start : span.end], related(prefix)
+        suffix = window_after(text[end:], _log_uniform(SUFFIX_BYTES, rng))
+    middle, above = text[start:end], related(prefix)
     if rng.random() < SPM_RATE:
         return spm(prefix, middle, suffix, tokenizer, sentinels, above)
     return psm(prefix, middle, suffix, tokenizer, sentinels, above)

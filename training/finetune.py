@@ -3,8 +3,8 @@
     python -m training.finetune --data build/training --base MODEL.gguf [--lora 16] [--minutes 9]
 
 Writes into `--out`: `state.pt` (everything needed to go on), `log.jsonl` (a line a report), `loss.html`.
-With a GPU the whole model is trained in bf16, loss on all text; `--lora RANK` trains low-rank additions
-with the loss on the middle, which is what a CPU can do.
+With a GPU the whole model is trained in bf16, with the loss on all text and most of it on the middle;
+`--lora RANK` trains low-rank additions with the loss on the middle, which is what a CPU can do.
 """
 
 from __future__ import annotations
@@ -36,7 +36,11 @@ WARM_UP_SHARE = 0.02
 REPORT_SECONDS = 10.0
 HELDOUT_ROWS = 32
 CURVE_POINTS = 8
-"""How often held-out rows are looked at, and the state saved, on the way to the plan's tokens."""
+"""How often held-out rows are looked at on the way to the plan's tokens."""
+SAVE_SECONDS = 300.0
+"""The state is saved at the first such point after so long."""
+CONTEXT_WEIGHT = 0.3
+"""Of a token of the context in the loss, where the whole model is trained; one of the middle has 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +78,12 @@ class Finetune:
         if plan.lora:
             trained = adapt(self.model, plan.lora, self.sentinels)
         self.model.to(self.device)
+        if self.device.type == "cuda":
+            self.model.compile(dynamic=False)
         self.optimizer = torch.optim.AdamW(
             trained,
             betas=(0.9, 0.95),
-            weight_decay=0.0 if plan.lora else 0.1,
+            weight_decay=0.0,  # it would pull what is seldom trained away from the base
             fused=self.device.type == "cuda",
         )
         self.trained: list[nn.Parameter] = trained
@@ -89,12 +95,12 @@ class Finetune:
             self.step = int(saved["step"])
 
     def rate(self) -> float:
-        """Linear warm-up, then a cosine to a tenth."""
+        """Linear warm-up, then linear to nothing (Bergsma et al. 2025)."""
         warm = max(1, int(self.plan.steps * WARM_UP_SHARE))
         if self.step < warm:
             return self.plan.learning_rate * (self.step + 1) / warm
         done = (self.step - warm) / max(1, self.plan.steps - warm)
-        return self.plan.learning_rate * (0.55 + 0.45 * math.cos(math.pi * done))
+        return self.plan.learning_rate * (1 - done)
 
     def train_step(self, batch: Row) -> Tensor:
         """One update; the loss in nats a token."""
@@ -108,10 +114,10 @@ class Finetune:
         self.step += 1
         return loss.detach()
 
-    @torch.no_grad()
     def heldout(self, batches: list[Row]) -> float:
-        """Mean loss in nats a token on rows of held-out packages."""
-        return sum(float(self._loss(batch)) for batch in batches) / len(batches)
+        """Mean loss in nats a token of the middles in rows of held-out packages."""
+        with torch.set_grad_enabled(self.device.type == "cuda"):  # without gradients it would compile anew
+            return sum(float(self._loss(batch).detach()) for batch in batches) / len(batches)
 
     def _loss(self, batch: Row) -> Tensor:
         tokens, documents, weights = (part.to(self.device, non_blocking=True) for part in batch)
@@ -127,10 +133,10 @@ class Finetune:
         )
         part.replace(self.state)
 
-    def batches(self, split: str, seed: int, workers: int) -> Iterator[Row]:
+    def batches(self, split: str, seed: int, workers: int, context_weight: float = 0.0) -> Iterator[Row]:
         """Endless batches of `rows` rows of a split of the data."""
         files = read(self.plan.data / f"{split}.jsonl.xz")
-        rows = Rows(files, self.plan.base, self.sentinels, self.plan.row_tokens, seed, not self.plan.lora)
+        rows = Rows(files, self.plan.base, self.sentinels, self.plan.row_tokens, seed, context_weight)
         return iter(
             DataLoader(rows, self.plan.rows, num_workers=workers, pin_memory=self.device.type == "cuda")
         )
@@ -141,12 +147,14 @@ def run(plan: Plan) -> int:
     started = time.monotonic()
     plan.out.mkdir(parents=True, exist_ok=True)
     finetune = Finetune(plan)
+    weight = 0.0 if plan.lora else CONTEXT_WEIGHT
+    batches = finetune.batches("train", plan.seed + finetune.step, plan.workers, weight)
     test = finetune.batches("heldout", 0, 0)
     heldout = [next(test) for _ in range(max(1, HELDOUT_ROWS // plan.rows))]
     if finetune.step == 0:
         _report(plan, 0, None, finetune.heldout(heldout), 0.0)
-    batches = finetune.batches("train", plan.seed + finetune.step, plan.workers)
     since, losses, first = time.monotonic(), [], finetune.step
+    saved = since
     while finetune.step < plan.steps and time.monotonic() - started < plan.minutes * 60:
         losses.append(finetune.train_step(next(batches)))
         if time.monotonic() - since > REPORT_SECONDS or finetune.step == plan.steps:
@@ -154,8 +162,10 @@ def run(plan: Plan) -> int:
             _report(plan, finetune.step, float(torch.stack(losses).mean()), None, speed)
             since, losses, first = time.monotonic(), [], finetune.step
         if finetune.step % max(1, plan.steps // CURVE_POINTS) == 0:
-            finetune.save()
             _report(plan, finetune.step, None, finetune.heldout(heldout), 0.0)
+            if time.monotonic() - saved > SAVE_SECONDS:
+                finetune.save()
+                saved = time.monotonic()
     finetune.save()
     _report(plan, finetune.step, None, finetune.heldout(heldout), 0.0)
     return finetune.step

@@ -14,10 +14,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-LOSS_ROWS = 4096
-"""Rows of logits that exist at a time: (LOSS_ROWS, vocab) is the largest array of a training step."""
+from training.compiled import compiled
+from training.cross_entropy import mean_cross_entropy
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +69,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], mask: Any) -> Tensor:
         x = x + self._attention(self.attn_norm(x), turn, mask)
-        h = self.ffn_norm(x)
-        out: Tensor = x + self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h))
+        gate, up = in_one_product(self.ffn_norm(x), self.ffn_gate, self.ffn_up)
+        out: Tensor = x + self.ffn_down(F.silu(gate) * up)
         return out
 
     def _attention(self, h: Tensor, turn: tuple[Tensor, Tensor], mask: Any) -> Tensor:
         rows, length, _ = h.shape
-        q = self.attn_q(h).view(rows, length, self.shape.heads, -1).transpose(1, 2)
-        k = self.attn_k(h).view(rows, length, self.shape.kv_heads, -1).transpose(1, 2)
-        v = self.attn_v(h).view(rows, length, self.shape.kv_heads, -1).transpose(1, 2)
+        parts = in_one_product(h, self.attn_q, self.attn_k, self.attn_v)
+        q, k, v = (part.view(rows, length, -1, self.shape.head).transpose(1, 2) for part in parts)
         q, k = rotate(q, *turn), rotate(k, *turn)
         if isinstance(mask, Tensor):
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
@@ -103,7 +101,7 @@ class Llama(nn.Module):
         """`documents` (rows, length): the number of each token's example."""
         mask = same_document_mask(documents)
         turn = self._turn(positions_in(documents))
-        x = self.token_embd(tokens)
+        x = self.token_embd(tokens).to(_working_type(tokens.device))
         for block in self.blk:
             x = block(x, turn, mask)
         out: Tensor = self.output_norm(x)
@@ -111,8 +109,7 @@ class Llama(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(n, width) → (n, vocab)."""
-        weight = self.token_embd.weight if self.output is None else self.output.weight
-        return F.linear(hidden, weight)
+        return F.linear(hidden, self._output_matrix)
 
     def loss(self, tokens: Tensor, documents: Tensor, weights: Tensor) -> Tensor:
         """Mean cross-entropy in nats of each next token of the same example, weighted by `weights`
@@ -120,23 +117,34 @@ class Llama(nn.Module):
         hidden = self(tokens, documents)[:, :-1].reshape(-1, self.shape.width)
         same = documents[:, 1:] == documents[:, :-1]
         wanted, share = tokens[:, 1:].reshape(-1), (weights[:, 1:] * same).reshape(-1)
-        kept = share > 0
-        hidden, wanted, share = hidden[kept], wanted[kept], share[kept]
-        total = hidden.new_zeros((), dtype=torch.float32)
-        for h, w, s in zip(
-            hidden.split(LOSS_ROWS), wanted.split(LOSS_ROWS), share.split(LOSS_ROWS), strict=True
-        ):
-            total = total + checkpoint(self._loss_rows, h, w, s, use_reentrant=False)
-        return total / share.sum()
+        if not hidden.is_cuda:  # there the shapes stay fixed, so that nothing waits for the device
+            kept = share > 0
+            hidden, wanted, share = hidden[kept], wanted[kept], share[kept]
+        return mean_cross_entropy(hidden, self._output_matrix, wanted, share)
 
-    def _loss_rows(self, hidden: Tensor, wanted: Tensor, share: Tensor) -> Tensor:
-        return (F.cross_entropy(self.logits(hidden).float(), wanted, reduction="none") * share).sum()
+    @property
+    def _output_matrix(self) -> Tensor:
+        """(vocab, width)."""
+        return self.token_embd.weight if self.output is None else self.output.weight
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile the layers, one for all of them; the rest of a step is made of few large operations."""
+        for block in self.blk:
+            block.compile(*args, **options)
 
     def _turn(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines, (rows, 1, length, head / 2)."""
         half = torch.arange(0, self.shape.head, 2, device=positions.device, dtype=torch.float32)
         angles = positions[:, None, :, None].float() * self.shape.rope_base ** (-half / self.shape.head)
         return angles.cos(), angles.sin()
+
+
+def in_one_product(h: Tensor, *layers: nn.Linear) -> tuple[Tensor, ...]:
+    """What each layer makes of `h`; layers that are plain matrices are multiplied with it as one."""
+    if any(type(layer) is not nn.Linear for layer in layers):
+        return tuple(layer(h) for layer in layers)
+    together = F.linear(h, torch.cat([layer.weight for layer in layers]))
+    return together.split([layer.out_features for layer in layers], -1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -162,20 +170,22 @@ def same_document_mask(documents: Tensor) -> Any:
         def seen(row: Tensor, _head: Tensor, q: Tensor, k: Tensor) -> Tensor:
             return (documents[row, q] == documents[row, k]) & (q >= k)
 
-        return create_block_mask(seen, rows, None, length, length, device=documents.device)
+        make = compiled(create_block_mask)
+        return make(seen, rows, None, length, length, device=documents.device)
     causal = torch.ones(length, length, dtype=torch.bool, device=documents.device).tril()
     return (documents[:, None, :, None] == documents[:, None, None, :]) & causal
 
 
-_compiled: list[Any] = []
-
-
 def _flex_attention() -> Any:
-    if not _compiled:
-        from torch.nn.attention.flex_attention import flex_attention
+    from torch.nn.attention.flex_attention import flex_attention
 
-        _compiled.append(torch.compile(flex_attention))
-    return _compiled[0]
+    return flex_attention if torch.compiler.is_compiling() else compiled(flex_attention)
+
+
+def _working_type(device: torch.device) -> torch.dtype:
+    """Of what flows through the layers: autocast's where it is on, else float32."""
+    on = torch.is_autocast_enabled(device.type)
+    return torch.get_autocast_dtype(device.type) if on else torch.float32
 
 
 def from_gguf(path: Path) -> Llama:

@@ -17,7 +17,7 @@ from engine.models.gguf import read_metadata
 from engine.related import as_comments
 from engine.tokenizers.gguf_family import tokenizer_from_metadata
 from lsp_server.evaluation.neighbours import opened_beside
-from lsp_server.related import excerpts_like, windows_of
+from lsp_server.related import Window, excerpts_like, windows_of
 from training.examples import Example, Related, Sentinels, make_example
 from training.gather import SourceFile
 from training.spans import choose, nodes_of
@@ -39,10 +39,10 @@ class Rows(IterableDataset[Row]):
 
     def __init__(
         self, files: Sequence[SourceFile], base: Path, sentinels: Sentinels, length: int, seed: int,
-        loss_on_context: bool,
+        context_weight: float,
     ) -> None:  # fmt: skip
         self.files, self.base, self.sentinels = files, base, sentinels
-        self.length, self.seed, self.loss_on_context = length, seed, loss_on_context
+        self.length, self.seed, self.context_weight = length, seed, context_weight
         self.packages = defaultdict[str, list[SourceFile]](list)
         for file in files:
             self.packages[file.package].append(file)
@@ -62,7 +62,7 @@ class Rows(IterableDataset[Row]):
             file = rng.choice(self.files)
             text = file.text.encode()
             nodes, related = nodes_of(text, file.language), self.related(file, rng)
-            for _ in range(1 + len(text) // BYTES_PER_EXAMPLE // 4):
+            for _ in range(1 + len(text) // BYTES_PER_EXAMPLE):
                 span = choose(text, nodes, rng)
                 try:
                     example = make_example(text, span, tokenizer, self.sentinels, rng, related)
@@ -73,13 +73,14 @@ class Rows(IterableDataset[Row]):
 
     def related(self, file: SourceFile, rng: random.Random) -> Related:
         """What is shown above a prefix of `file`: in RELATED_RATE of the examples excerpts of its package."""
-        others = opened_beside(file.path, self.packages[file.package], OPEN_FILES, rng)
-        lines = ((other.path, other.text.encode().splitlines(keepends=True)) for other in others)
-        windows = [window for path, text in lines for window in windows_of(path, text)]
+        windows = list[Window]()
 
         def above(prefix: bytes) -> bytes:
             if rng.random() >= RELATED_RATE:
                 return b""
+            if not windows:
+                for other in opened_beside(file.path, self.packages[file.package], OPEN_FILES, rng):
+                    windows.extend(windows_of(other.path, other.text.encode().splitlines(keepends=True)))
             return as_comments(excerpts_like(prefix, windows), file.path)
 
         return above
@@ -96,7 +97,8 @@ class Rows(IterableDataset[Row]):
             pool.append(next(examples))
             end = at + len(example.tokens)
             tokens[at:end], documents[at:end] = example.tokens, count
-            weights[at if self.loss_on_context else at + example.learned_from : end] = 1
+            weights[at:end] = self.context_weight
+            weights[at + example.learned_from : end] = 1
             at, count = end, count + 1
         asked = (self.sentinels.prefix, self.sentinels.suffix, self.sentinels.middle)
         weights[np.isin(tokens, asked)] = 0

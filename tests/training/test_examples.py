@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -11,7 +12,7 @@ from engine.related import as_comments
 from engine.types import Excerpt
 from tests.engine.models_of_tables import CODE, vocabulary
 from training.examples import Example, Sentinels, make_example, psm, spm
-from training.spans import LONGEST_MIDDLE_BYTES, Span, choose, nodes_of
+from training.spans import LONGEST_MIDDLE_BYTES, choose, nodes_of
 
 TOKENIZER = vocabulary().tokenizer
 SIZE = len(TOKENIZER.vocab)
@@ -78,18 +79,31 @@ def test_a_middle_is_tokenised_together_with_what_stands_before_it() -> None:
     assert tuple(said) == TOKENIZER.encode(TOKENIZER.vocab.decode(said))
 
 
-def test_spans_are_nodes_and_characters_and_respect_characters() -> None:
+def test_spans_are_nodes_lines_and_characters() -> None:
     nodes = nodes_of(TEXT, "python")
-    assert nodes and all(0 < node.end - node.start <= LONGEST_MIDDLE_BYTES for node in nodes)
+    known = {span for order in nodes for span in order}
+    assert known and all(0 < end - start <= LONGEST_MIDDLE_BYTES for start, end in known)
     rng = random.Random(5)
-    spans = [choose(TEXT, nodes, rng) for _ in range(500)]
-    ends = {node.end for node in nodes}
-    at_node_ends = sum(span.end in ends for span in spans) / len(spans)
-    assert 0.85 < at_node_ends < 1, "nine of ten are nodes, the rest are random characters"
-    inside = sum(span not in nodes and span.end in ends for span in spans) / len(spans)
-    assert inside > 0.25, "cursors stand inside nodes, too"
-    for span in spans:
-        TEXT[: span.start].decode(), TEXT[span.start : span.end].decode()
+    spans = [choose(TEXT, nodes, rng) for _ in range(2000)]
+    node_ends, line_ends = {end for _, end in known}, line_breaks(0) | line_breaks(1)
+
+    def share(what: Callable[[int, int], bool]) -> float:
+        return sum(what(*span) for span in spans) / len(spans)
+
+    assert 0.6 < share(lambda start, end: end in node_ends) < 0.9
+    assert share(lambda start, end: (start, end) not in known and end in node_ends) > 0.25, "starts inside"
+    whole = share(lambda start, end: start in line_breaks(1) and end in line_breaks(1))
+    assert 0.03 < whole < 0.2, "whole lines, with their line breaks"
+    assert share(lambda start, end: start in line_breaks(0) and end in line_breaks(0)) > 0.02
+    assert share(lambda start, end: end not in node_ends | line_ends) > 0.08, "random characters"
+    for start, end in spans:
+        assert 0 <= start < end <= len(TEXT)
+        TEXT[:start].decode(), TEXT[start:end].decode()
+
+
+def line_breaks(behind: int) -> set[int]:
+    """Where each line break of TEXT stands, or what is behind it."""
+    return {at + behind for at, byte in enumerate(TEXT) if byte == ord("\n")}
 
 
 @pytest.mark.parametrize("language", ["python", "javascript", "typescript", "go", "rust", "c"])
@@ -99,7 +113,7 @@ def test_every_language_of_the_list_has_a_grammar(language: str) -> None:
 
 def test_the_mix_of_layouts() -> None:
     rng = random.Random(1)
-    made = [make_example(TEXT, Span(40, 47), TOKENIZER, SENTINELS, rng).tokens.tolist() for _ in range(1000)]
+    made = [make_example(TEXT, (40, 47), TOKENIZER, SENTINELS, rng).tokens.tolist() for _ in range(1000)]
     counts = {
         "psm": sum(SENTINELS.middle in tokens for tokens in made) / 1000,
         "spm": sum(tokens[0] == SENTINELS.suffix for tokens in made) / 1000,

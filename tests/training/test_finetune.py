@@ -25,6 +25,7 @@ from engine.tree import TokenTree
 from lsp_server.related import excerpts_from
 from tests.engine.backends.tiny_llama import write_tiny_llama
 from tests.engine.models_of_tables import CODE
+from training import cross_entropy
 from training.export import model_card, trained_model, write_delta, write_gguf
 from training.finetune import Finetune, Plan, plot, run
 from training.gather import SourceFile, write
@@ -106,10 +107,44 @@ def test_the_loss_is_the_cross_entropy_of_the_learned_tokens(base: Path) -> None
     assert loss == pytest.approx(-np.mean([rows[i - 1, TOKENS[i]].item() for i in range(10, 20)]), rel=1e-4)
 
 
+def test_no_logits_are_kept_and_the_gradients_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over several parts, the last of them short, with and without a factor behind it."""
+    monkeypatch.setattr(cross_entropy, "ROWS", 8)
+    generator = torch.Generator().manual_seed(3)
+    hidden, matrix = (torch.randn(n, 16, generator=generator, requires_grad=True) for n in (21, 40))
+    wanted = torch.randint(0, 40, (21,), generator=generator)
+    share = torch.rand(21, generator=generator)
+    plain = torch.nn.functional.cross_entropy(hidden @ matrix.T, wanted, reduction="none")
+    expected = (plain * share).sum() / share.sum()
+    loss = cross_entropy.mean_cross_entropy(hidden, matrix, wanted, share)
+    torch.testing.assert_close(loss, expected)
+    for one, other in zip(
+        torch.autograd.grad(3 * loss, (hidden, matrix)),
+        torch.autograd.grad(3 * expected, (hidden, matrix)),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="without a GPU nothing is compiled")
+def test_the_compiled_model_learns_the_same_on_a_gpu(base: Path) -> None:
+    tokens, numbers = torch.tensor([TOKENS * 8] * 2), torch.arange(480).expand(2, -1) // 100
+    plain, fast = from_gguf(base), from_gguf(base).cuda()
+    fast.compile(dynamic=False)
+    expected = plain.loss(tokens, numbers, torch.ones(2, 480))
+    expected.backward()
+    with torch.autocast("cuda", torch.bfloat16):
+        loss = fast.loss(tokens.cuda(), numbers.cuda(), torch.ones(2, 480).cuda())
+    loss.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=0.01)
+    for one, other in zip(fast.parameters(), plain.parameters(), strict=True):
+        assert (one.grad.cpu() - other.grad).norm() < 0.05 * other.grad.norm()
+
+
 def test_rows_are_full_reproducible_and_learn_no_sentinel(plan: Plan) -> None:
     sentinels = sentinels_of(read_metadata(plan.base))
     files = [SourceFile("demo", "a.py", "python", CODE.decode() * 3)]
-    rows = [iter(Rows(files, plan.base, sentinels, 512, 3, False)) for _ in range(2)]
+    rows = [iter(Rows(files, plan.base, sentinels, 512, 3, 0.0)) for _ in range(2)]
     first = [next(rows[0]) for _ in range(5)]
     for one, other in zip(first, [next(rows[1]) for _ in range(5)], strict=True):
         assert all(map(torch.equal, one, other))
@@ -123,7 +158,7 @@ def test_some_examples_show_excerpts_of_their_package(plan: Plan) -> None:
     sentinels = sentinels_of(read_metadata(plan.base))
     files = [SourceFile("demo", f"{name}.py", "python", CODE.decode() * 3) for name in "ab"]
     others = [SourceFile("other", "c.py", "python", CODE.decode())]
-    rows = Rows([*files, *others], plan.base, sentinels, 2048, 3, False)
+    rows = Rows([*files, *others], plan.base, sentinels, 2048, 3, 0.0)
     rng = random.Random(0)
     shown = [rows.related(file, rng)(CODE) for file in files * 50]
     assert set(shown) == {b"", shown_above("b.py"), shown_above("a.py")}
