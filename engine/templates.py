@@ -31,6 +31,7 @@ class Spelling:
 
 _QWEN = ("<|endoftext|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>",
          "<|repo_name|>", "<|file_sep|>")  # fmt: skip
+_SMOLLM2 = ("<jupyter_start>", "<jupyter_text>", "<jupyter_code>")  # as training/sentinels.py teaches them
 SPELLINGS: dict[str, Spelling] = {
     "none": Spelling("none"),
     "starcoder": Spelling("psm", "<fim_prefix>", "<fim_suffix>", "<fim_middle>",
@@ -51,6 +52,8 @@ SPELLINGS: dict[str, Spelling] = {
                        stops=("<|endoftext|>", "<filename>")),
     "seed-coder": Spelling("psm", "<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>", suffix_first=True,
                            stops=("<[end▁of▁sentence]>",)),
+    "smollm2": Spelling("psm", *_SMOLLM2, stops=("<|endoftext|>", "<|im_end|>", *_SMOLLM2)),
+    "smollm2-spm": Spelling("spm", *_SMOLLM2[:2], stops=("<|endoftext|>", "<|im_end|>", *_SMOLLM2)),
     "falcon-h1": Spelling("psm", "<|prefix|>", "<|suffix|>", "<|middle|>", stops=("<|endoftext|>",)),
 }  # fmt: skip
 

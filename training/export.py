@@ -4,8 +4,10 @@
     python -m training.export --base MODEL.gguf --run build/training/run --out FILE.gguf --delta
 
 The file has the base's metadata with the sentinels' ids added; the tensors are the run's, in F16, requantised
-by llama.cpp to `--weights`. With `--delta` it has only what a low-rank run adds to the base, which
-`engine.models.delta` adds again. Beside it goes `FILE.md`, the model card: data with licences, and the curve.
+by llama.cpp to `--weights`. With `--delta` it has only what the run adds to the base, which
+`engine.models.delta` adds again: the factors of a low-rank run in F16, or the differences of all weights in
+`--weights`, cut into pieces if it is large. What the delta loses, and its lines for the registry, are
+printed. Beside the file goes `FILE.md`, the model card: data with licences, and the curve.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +25,18 @@ import torch
 from torch import Tensor
 
 from engine.errors import MidwordError
+from engine.models.delta import SCALE_KEY, add_delta
+from engine.models.files import sha256_of
 from engine.models.gguf import read_metadata
 from engine.models.quantize import WEIGHT_TYPES, requantize
 from training.llama import Llama, from_gguf
 from training.lora import LowRank, adapt, merge
 from training.sentinels import KEYS, sentinels_of
+
+DELTA_SCALE = 1024.0
+"""What differences are multiplied by. Those of weights are at most a few units, F16 ends at 65504."""
+PIECE_BYTES = 48_000_000
+"""Longest file of a delta; common hosts warn from 50 MB."""
 
 
 def saved_state(run: Path) -> dict[str, Any]:
@@ -49,41 +59,84 @@ def trained_model(base: Path, run: Path) -> Llama:
 
 def write_gguf(model: Llama, base: Path, path: Path) -> None:
     """F16 matrices, F32 norms; the base's metadata and the sentinels' ids."""
-    from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter
-    from gguf.constants import LlamaFileType
+    from gguf import GGUFWriter
 
-    writer, reader = GGUFWriter(path, "llama"), GGUFReader(base)
-    own = {f"tokenizer.ggml.{key}_token_id" for key in KEYS} | {"general.architecture", "general.file_type"}
-    for name, field in reader.fields.items():
-        if name in own or name.startswith("GGUF."):
-            continue
-        array = field.types[0] == GGUFValueType.ARRAY
-        writer.add_key_value(name, field.contents(), field.types[0], field.types[-1] if array else None)
+    writer = GGUFWriter(path, "llama")
+    own = {f"tokenizer.ggml.{key}_token_id" for key in KEYS}
+    _copy_metadata(base, writer, lambda name: name not in own)
     sentinels = sentinels_of(read_metadata(base))
     for key, token in zip(KEYS, (sentinels.prefix, sentinels.suffix, sentinels.middle), strict=True):
         writer.add_uint32(f"tokenizer.ggml.{key}_token_id", token)
+    _write_llama(writer, model.state_dict())
+
+
+def _copy_metadata(base: Path, writer: Any, wanted: Callable[[str], bool]) -> None:
+    """What `base` says under the names that are `wanted`, save what the writer says itself."""
+    from gguf import GGUFReader, GGUFValueType
+
+    for name, field in GGUFReader(base).fields.items():
+        if name in ("general.architecture", "general.file_type") or name.startswith("GGUF."):
+            continue
+        array = field.types[0] == GGUFValueType.ARRAY
+        if wanted(name):
+            writer.add_key_value(name, field.contents(), field.types[0], field.types[-1] if array else None)
+
+
+def _write_llama(writer: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Matrices in F16, vectors in F32."""
+    from gguf import GGMLQuantizationType
+    from gguf.constants import LlamaFileType
+
     writer.add_file_type(LlamaFileType.MOSTLY_F16)
-    for name, tensor in model.state_dict().items():
+    for name, tensor in tensors.items():
         flat = tensor.ndim == 1
         kind = GGMLQuantizationType.F32 if flat else GGMLQuantizationType.F16
         writer.add_tensor(name, tensor.numpy().astype(np.float32 if flat else np.float16), raw_dtype=kind)
+    _finish(writer)
+
+
+def _finish(writer: Any) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
-def write_delta(base: Path, run: Path, path: Path) -> None:
-    """The run's low-rank additions, and its new rows of the embedding, as a delta of the base's matrices.
+def write_delta(base: Path, run: Path, path: Path, weights: str) -> None:
+    """What the run adds to the base: low rank as it was trained, or the differences of all weights.
 
-    Raises OSError, ValueError if the run trained all weights.
+    Raises OSError, BackendError.
     """
+    saved = saved_state(run)["model"]
+    if any(name.endswith(".a") for name in saved):
+        _write_low_rank(base, saved, path)
+    else:
+        _write_differences(base, saved, path, weights)
+
+
+def _write_differences(base: Path, trained: Mapping[str, Tensor], path: Path, weights: str) -> None:
+    """Of matrices the differences from the base's as F16, which is what they are added to."""
     from gguf import GGUFWriter
 
-    saved = saved_state(run)["model"]
+    plain = from_gguf(base).state_dict()
+    changes = {
+        name: DELTA_SCALE * (trained[name] - (tensor if tensor.ndim == 1 else tensor.half().float()))
+        for name, tensor in plain.items()
+    }
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        exact = Path(scratch) / "f16.gguf"
+        writer = GGUFWriter(exact, "llama")
+        _copy_metadata(base, writer, lambda name: name.startswith("llama."))
+        writer.add_float32(SCALE_KEY, DELTA_SCALE)
+        _write_llama(writer, changes)
+        requantize(exact, path, weights, pure=True)
+
+
+def _write_low_rank(base: Path, saved: Mapping[str, Tensor], path: Path) -> None:
+    """The factors of the additions, and the new rows of the embedding."""
+    from gguf import GGUFWriter
+
     names = [name.removesuffix(".a") for name in saved if name.endswith(".a")]
-    if not names:
-        raise ValueError("the run trained all weights, so there is no delta of low rank")
     parts = {f"{name}.weight": (saved[f"{name}.a"], saved[f"{name}.b"]) for name in names}
     alpha = LowRank.SCALE * len(saved[f"{names[0]}.a"])
     writer = GGUFWriter(path, "llama")
@@ -95,10 +148,7 @@ def write_delta(base: Path, run: Path, path: Path) -> None:
     for name, (a, b) in parts.items():
         writer.add_tensor(f"{name}.lora_a", a.numpy().astype(np.float16))
         writer.add_tensor(f"{name}.lora_b", b.numpy().astype(np.float16))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    _finish(writer)
 
 
 def _changed_rows(change: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
@@ -107,6 +157,52 @@ def _changed_rows(change: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     b = torch.zeros(len(change), len(rows))
     b[rows, torch.arange(len(rows))] = 1
     return change[rows] * (len(rows) / alpha), b
+
+
+def losses(base: Path, run: Path, delta: Path) -> str:
+    """A table: how much the run changed the matrices, and how far base and `delta` miss what was trained."""
+    with tempfile.TemporaryDirectory(dir=delta.parent) as scratch:
+        whole = Path(scratch) / "whole.gguf"
+        requantize(base, whole, "f16")
+        add_delta(whole, delta)
+        made = from_gguf(whole).state_dict()
+    plain, trained = from_gguf(base).state_dict(), trained_model(base, run).state_dict()
+    lines = [f"{'root mean squares':18} {'change/weights':>14} {'error/weights':>14} {'error/change':>14}"]
+    for part in dict.fromkeys(["", *(name.split(".")[0] for name in plain)]):
+        names = [name for name in plain if name.startswith(part) and plain[name].ndim == 2]
+        squares = [
+            sum(float((one[name] - other[name]).double().square().sum()) for name in names)
+            for one, other in ((trained, plain), (made, trained))
+        ]
+        weights = sum(float(trained[name].double().square().sum()) for name in names)
+        if names:
+            change, error = squares
+            ratios = (change / weights, error / weights, error / change if change else 0)
+            lines.append(f"{part or 'all matrices':18}" + "".join(f" {ratio**0.5:14.6f}" for ratio in ratios))
+    return "\n".join(lines)
+
+
+def cut(path: Path) -> list[Path]:
+    """`path`, or if it is longer than PIECE_BYTES about equal pieces `NAME.1`, `NAME.2`, … in its place."""
+    for old in path.parent.glob(f"{path.name}.[0-9]*"):
+        old.unlink()
+    whole = path.read_bytes()
+    count = -(-len(whole) // PIECE_BYTES)
+    if count == 1:
+        return [path]
+    step = -(-len(whole) // count)
+    pieces = [path.with_name(f"{path.name}.{number + 1}") for number in range(count)]
+    for number, piece in enumerate(pieces):
+        piece.write_bytes(whole[number * step : (number + 1) * step])
+    path.unlink()
+    return pieces
+
+
+def publish(path: Path) -> str:
+    """Cuts the delta into pieces where it is large. Returns its lines in `engine/models/registry.toml`."""
+    checksum, size = sha256_of(path), path.stat().st_size
+    sources = [f"package:deltas/{piece.name}" for piece in cut(path)]
+    return f'source = {json.dumps(sources)}\nsha256 = "{checksum}"\nsize_bytes = {size}'
 
 
 def model_card(data: Path, run: Path, base: Path) -> str:
@@ -147,13 +243,12 @@ def main() -> int:
     parser.add_argument("--run", type=Path, default=Path("build/training/run"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--weights", choices=sorted(WEIGHT_TYPES), default="q8_0")
-    parser.add_argument(
-        "--delta", action="store_true", help="write only what a low-rank run adds to the base"
-    )
+    parser.add_argument("--delta", action="store_true", help="write only what the run adds to the base")
     options = parser.parse_args()
     try:
         if options.delta:
-            write_delta(options.base, options.run, options.out)
+            write_delta(options.base, options.run, options.out, options.weights)
+            print(losses(options.base, options.run, options.out), publish(options.out), sep="\n\n")
         else:
             export(options.base, options.run, options.out, options.weights)
         options.out.with_suffix(".md").write_text(model_card(options.data, options.run, options.base))

@@ -25,8 +25,9 @@ from engine.models.sources import open_source, resumable
 
 _BLOCK_BYTES = 1 << 20
 _WORK = "download.part"
-MOST_GROWTH = 6
-"""Room for F16 weights and those that are wanted, of a base of some four bits a weight."""
+MOST_GROWTH = 8
+"""Room for F16 weights twice, of a base of some four bits a weight: besides the model's there are those of a
+full delta, then those that are wanted."""
 
 
 @dataclass(frozen=True, slots=True)

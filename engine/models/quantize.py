@@ -51,16 +51,17 @@ def quiet(low_level: Any) -> Iterator[list[str]]:
         low_level.llama_log_set(former, former_data)
 
 
-def requantize(source: Path, target: Path, weights: str) -> None:
+def requantize(source: Path, target: Path, weights: str, *, pure: bool = False) -> None:
     """Write `source` with weight type `weights` to `target`, which is overwritten; seconds for 135M.
 
+    `pure`: all matrices get that type, also those that llama.cpp gives a finer one, such as the embedding.
     Raises BackendError; `target` may then be half-written and is the caller's to remove.
     """
     low_level = llama_cpp()
     params = low_level.llama_model_quantize_default_params()
     params.ftype = WEIGHT_TYPES[weights]
     params.nthread = os.cpu_count() or 1
-    params.allow_requantize = True
+    params.allow_requantize, params.pure = True, pure
     with quiet(low_level) as lines:
         failed = low_level.llama_model_quantize(
             os.fsencode(source), os.fsencode(target), ctypes.byref(params)

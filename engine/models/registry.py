@@ -18,7 +18,8 @@ from engine.models.quantize import WEIGHT_TYPES
 
 FIM_TEMPLATES = frozenset({
     "none", "starcoder", "santacoder", "codellama", "deepseek", "qwen", "codegemma",
-    "codestral", "granite", "mellum", "seed-coder", "falcon-h1",
+    "codestral", "granite", "mellum", "seed-coder", "smollm2", "smollm2-spm",
+    "falcon-h1",
 })  # fmt: skip
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _SHA256 = re.compile(r"(?:[0-9a-f]{64})?")

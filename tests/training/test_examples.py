@@ -59,6 +59,10 @@ def test_spm_runs_on_from_the_prefix(seed: int) -> None:
     marks = (SENTINELS.prefix, SENTINELS.suffix, SENTINELS.end)
     assert split_at(example.tokens.tolist(), *marks) == [b"", CODE[end:], above + CODE[:end], b""]
     check_learned(example, len(TOKENIZER.encode(CODE[end:])) + 2, len(above) + start)
+    template = Template("spm", (), (SENTINELS.prefix,), (SENTINELS.suffix,))
+    budget = Budget(10**6, 10**6)
+    prompt = build_prompt(TOKENIZER, template, CODE[:start], CODE[end:], budget, SENTINELS.end, above)
+    assert tuple(example.tokens[: len(prompt.fixed)].tolist()) == prompt.fixed
 
 
 def check_learned(example: Example, context: int, given_bytes: int) -> None:

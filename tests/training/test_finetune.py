@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from dataclasses import replace
@@ -18,15 +19,15 @@ from engine.backends.base import StopSignal
 from engine.backends.llama_cpp import LlamaCppBackend
 from engine.model import load_model
 from engine.models.delta import add_delta
-from engine.models.gguf import read_metadata
+from engine.models.gguf import check, read_metadata
 from engine.models.quantize import requantize
 from engine.related import as_comments
 from engine.tree import TokenTree
 from lsp_server.related import excerpts_from
 from tests.engine.backends.tiny_llama import write_tiny_llama
 from tests.engine.models_of_tables import CODE
-from training import cross_entropy
-from training.export import model_card, trained_model, write_delta, write_gguf
+from training import cross_entropy, export
+from training.export import losses, model_card, publish, trained_model, write_delta, write_gguf
 from training.finetune import Finetune, Plan, plot, run
 from training.gather import SourceFile, write
 from training.llama import from_gguf
@@ -191,14 +192,61 @@ def test_it_learns_and_the_gguf_says_the_same(plan: Plan, lora: int) -> None:
     assert load_model(str(out)).template.order == "psm"
     assert "| demo 1 | MIT | 5 |" in model_card(plan.data, plan.out, plan.base)
     delta, whole = plan.out / "delta.gguf", plan.out / "with_delta.gguf"
-    if not lora:
-        with pytest.raises(ValueError, match="no delta of low rank"):
-            write_delta(plan.base, plan.out, delta)
-        return
-    write_delta(plan.base, plan.out, delta)
+    write_delta(plan.base, plan.out, delta, "q8_0")
     requantize(plan.base, whole, "f16")
     add_delta(whole, delta)
     np.testing.assert_allclose(logits_of(whole, TOKENS), wanted, atol=0.05)
+
+
+@pytest.fixture
+def trained_a_little(plan: Plan) -> Plan:
+    """A run of all weights that stopped after eight steps."""
+    finetune = Finetune(plan)
+    batches = finetune.batches("train", 0, 0)
+    plan.out.mkdir()
+    for _ in range(8):
+        finetune.train_step(next(batches))
+    finetune.save()
+    return plan
+
+
+def losses_of(plan: Plan, delta: Path) -> dict[str, tuple[float, float, float]]:
+    """First words of the rows of `losses` → change/weights, error/weights, error/change."""
+    rows = losses(plan.base, plan.out, delta).splitlines()[1:]
+    return {row[:18].strip(): tuple(map(float, row[18:].split())) for row in rows}
+
+
+@pytest.mark.parametrize(("weights", "most"), [("q8_0", 0.02), ("iq4_nl", 0.15), ("q4_k_m", 0.15)])
+def test_a_full_delta_is_as_near_as_its_type(trained_a_little: Plan, weights: str, most: float) -> None:
+    plan, delta = trained_a_little, trained_a_little.out / "delta.gguf"
+    write_delta(plan.base, plan.out, delta, weights)
+    made = check(delta)
+    assert not any(name.startswith("tokenizer.") for name in made.metadata)
+    assert {t.type for t in made.tensors if len(t.shape) == 1} == {"F32"}
+    assert len({t.type for t in made.tensors if len(t.shape) == 2}) == 1, "no finer type for the embedding"
+    found = losses_of(plan, delta)
+    assert list(found) == ["all matrices", "token_embd", "blk", "output"]
+    for change, error, share in found.values():
+        assert 0 < share < most and 0.001 < change < 0.5 and error == pytest.approx(share * change, abs=2e-5)
+
+
+def test_a_delta_is_published_in_pieces(trained_a_little: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, delta = trained_a_little, trained_a_little.out / "delta.gguf"
+    write_delta(plan.base, plan.out, delta, "q4_0")
+    whole = delta.read_bytes()
+    delta.with_name("delta.gguf.3").touch()  # of an earlier export
+    assert publish(delta).splitlines() == [
+        'source = ["package:deltas/delta.gguf"]',
+        f'sha256 = "{hashlib.sha256(whole).hexdigest()}"',
+        f"size_bytes = {len(whole)}",
+    ]
+    monkeypatch.setattr(export, "PIECE_BYTES", len(whole) * 2 // 3)
+    assert publish(delta).splitlines()[0] == (
+        'source = ["package:deltas/delta.gguf.1", "package:deltas/delta.gguf.2"]'
+    )
+    pieces = [delta.with_name(f"delta.gguf.{number}").read_bytes() for number in (1, 2)]
+    assert b"".join(pieces) == whole and max(map(len, pieces)) <= len(whole) * 2 // 3
+    assert sorted(path.name for path in plan.out.glob("delta.gguf*")) == ["delta.gguf.1", "delta.gguf.2"]
 
 
 def test_a_stopped_run_goes_on_where_it_was(plan: Plan) -> None:

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from engine.errors import DownloadError
+from engine.fim import Template
 from engine.models import gguf, measure, store
+from engine.templates import stop_tokens, template_from_metadata
+from training.sentinels import sentinels_of
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,16 @@ def test_default_model(default_model: store.ModelFile) -> None:
     assert len(tokens) == 49152 and all(stop in tokens for stop in entry.stop)
     assert found.metadata["llama.context_length"] == entry.context
     assert all(verdict.ok for verdict in store.verify(entry.name))
+
+
+@pytest.mark.model
+def test_its_templates_show_what_it_was_taught_with(default_model: store.ModelFile) -> None:
+    metadata = gguf.read_metadata(default_model.path)
+    taught = sentinels_of(metadata)
+    prefix, suffix, middle = (taught.prefix,), (taught.suffix,), (taught.middle,)
+    assert template_from_metadata(metadata, "smollm2") == Template("psm", (), prefix, suffix, middle)
+    assert template_from_metadata(metadata, "smollm2-spm") == Template("spm", (), prefix, suffix)
+    assert taught.end in stop_tokens(metadata, "smollm2")
 
 
 @pytest.mark.model

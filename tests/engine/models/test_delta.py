@@ -1,9 +1,9 @@
-"""Deltas of low rank: what they add, that llama.cpp adds the same, and models that are a base and a delta."""
+"""Deltas, of low rank and full: what they add, what is refused, and models that are a base and a delta."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,20 @@ from numpy.typing import NDArray
 
 from engine.errors import ModelCorrupt, ModelNotFound
 from engine.models import gguf, store
-from engine.models.delta import add_delta
+from engine.models.delta import SCALE_KEY, add_delta
 from engine.models.quantize import llama_cpp, quiet, requantize
 from tests.engine.backends.tiny_llama import tiny_weights, write_tiny_llama
 from tests.engine.gguf_files import gguf_bytes
 
-ALPHA, F16, F32 = 6.0, 1, 6
+ALPHA, SCALE, F16, F32 = 6.0, 1024.0, 1, 6
 Arrays = dict[str, NDArray[Any]]
 
 
-def file_of(arrays: Arrays, alpha: float | None = ALPHA) -> bytes:
-    """A GGUF of F16 and F32 arrays, an adapter if it has an alpha."""
-    pairs: dict[str, tuple[int, Any]] = {"general.architecture": (8, "llama")}
+def file_of(
+    arrays: Arrays, alpha: float | None = ALPHA, more: Mapping[str, tuple[int, Any]] | None = None
+) -> bytes:
+    """A GGUF of F16 and F32 arrays, an adapter if it has an alpha, and `more` metadata."""
+    pairs: dict[str, tuple[int, Any]] = {"general.architecture": (8, "llama"), **(more or {})}
     if alpha is not None:
         pairs |= {
             "general.type": (8, "adapter"),
@@ -142,6 +144,139 @@ def test_llama_cpp_adds_the_same_as_it_runs(tmp_path: Path) -> None:
     assert np.abs(expected - plain).max() > 0.1, "an adapter that does nothing would show nothing"
     add_delta(base, delta)
     assert np.abs(last_logits(base, tokens) - expected).max() < 0.01
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A llama of F16."""
+    whole, path = tmp_path / "whole.gguf", tmp_path / "base.gguf"
+    write_tiny_llama(whole)
+    requantize(whole, path, "f16")
+    return path
+
+
+def changes_for(base: Path) -> Arrays:
+    """For each tensor what a training might have added to it, matrices as F16 and times SCALE."""
+    rng = np.random.default_rng(5)
+    return {
+        name: (SCALE * 0.02 * rng.normal(size=array.shape)).astype(array.dtype)
+        for name, array in arrays_of(base).items()
+    }
+
+
+def write_full_delta(
+    path: Path, base: Path, changes: Arrays, weights: str = "q4_0", scale: tuple[int, Any] = (F32, SCALE)
+) -> None:
+    """As `training.export` does: the base's metadata of its shape, and no vocabulary."""
+    kinds = {int: 4, float: F32}
+    pairs: dict[str, tuple[int, Any]] = {
+        key: (kinds[type(value)], value)
+        for key, value in gguf.read_metadata(base).items()
+        if key.startswith("llama.")
+    }
+    exact = path.with_suffix(".exact")
+    exact.write_bytes(file_of(changes, None, {**pairs, SCALE_KEY: scale}))
+    requantize(exact, path, weights, pure=True)
+
+
+@pytest.mark.parametrize(
+    ("weights", "bound"), [("f16", 0.0), ("q8_0", 0.6 / 127), ("q5_0", 1.1 / 16), ("q4_0", 1.1 / 8)]
+)
+def test_a_full_delta_gives_back_what_was_trained(
+    base: Path, tmp_path: Path, weights: str, bound: float
+) -> None:
+    delta, dequantised = tmp_path / "delta.gguf", tmp_path / "dequantised.gguf"
+    before, changes = arrays_of(base), changes_for(base)
+    write_full_delta(delta, base, changes, weights)
+    assert {t.type for t in gguf.check(delta).tensors} == {weights.upper(), "F32"}
+    add_delta(base, delta)
+    requantize(delta, dequantised, "f16")
+    added, after = arrays_of(dequantised), arrays_of(base)
+    for name, array in before.items():
+        exact = array.astype(np.float32) + added[name].astype(np.float32) / np.float32(SCALE)
+        assert after[name].tobytes() == exact.astype(array.dtype).tobytes()
+        trained = array.astype(np.float32) + changes[name].astype(np.float32) / np.float32(SCALE)
+        assert not np.array_equal(after[name], array)
+        if array.ndim == 1:
+            assert np.array_equal(after[name], trained)
+            continue
+        largest = np.abs(changes[name].astype(np.float32).reshape(-1, 32) / SCALE).max(axis=1, keepdims=True)
+        error = np.abs(after[name].astype(np.float32) - trained).reshape(-1, 32)
+        rounding = np.spacing(np.abs(trained).astype(np.float16)).reshape(-1, 32)
+        assert (error <= bound * largest + rounding).all(), name
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_small_differences_are_not_lost_in_small_block_scales(base: Path, tmp_path: Path) -> None:
+    """A full delta's matrices are scaled: without, a scale of 1e-6 would be off by some percent."""
+    delta, name = tmp_path / "delta.gguf", "blk.0.attn_q.weight"
+    changes = {key: array * array.dtype.type(1e-3) for key, array in changes_for(base).items()}
+    write_full_delta(delta, base, changes, "q8_0")
+    with base.open("r+b") as file:  # so that the sum is not rounded to the weights' own steps
+        (tensor,) = (t for t in gguf.check(base).tensors if t.name == name)
+        file.seek(gguf.check(base).weights_start + tensor.offset_bytes)
+        file.write(bytes(tensor.size_bytes))
+    add_delta(base, delta)
+    wanted = changes[name].astype(np.float32) / SCALE
+    error = np.abs(arrays_of(base)[name] - wanted)
+    assert error.max() < 0.01 * np.abs(wanted).max()
+
+
+def without(changes: Arrays) -> Arrays:
+    return {name: array for name, array in changes.items() if name != "blk.1.attn_v.weight"}
+
+
+def turned(changes: Arrays) -> Arrays:
+    return changes | {"blk.1.ffn_up.weight": changes["blk.1.ffn_up.weight"].T.copy()}
+
+
+def with_more(changes: Arrays) -> Arrays:
+    return changes | {"blk.1.attn_q.bias": np.ones(64, np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("change", "scale", "message"),
+    [
+        (without, (F32, SCALE), r"does not fit the model it is to be added to: see blk\.1\.attn_v\.weight"),
+        (turned, (F32, SCALE), r"see blk\.1\.ffn_up\.weight"),
+        (with_more, (F32, SCALE), r"see blk\.1\.attn_q\.bias"),
+        (dict, (F32, 0.0), r"its midword\.delta\.scale is 0\.0, not a positive number"),
+        (dict, (8, "many"), "is 'many', not a positive number"),
+    ],
+)
+def test_a_full_delta_of_another_model_is_refused(
+    base: Path, tmp_path: Path, change: Callable[[Arrays], Arrays], scale: tuple[int, Any], message: str
+) -> None:
+    write_full_delta(tmp_path / "delta.gguf", base, change(changes_for(base)), scale=scale)
+    before = base.read_bytes()
+    with pytest.raises(ModelCorrupt, match=message):
+        add_delta(base, tmp_path / "delta.gguf")
+    assert base.read_bytes() == before
+
+
+def test_a_full_delta_is_added_to_exact_weights_only(base: Path, tmp_path: Path) -> None:
+    write_full_delta(tmp_path / "delta.gguf", base, changes_for(base))
+    requantize(base, tmp_path / "small.gguf", "q8_0")
+    with pytest.raises(ModelCorrupt, match=r"of type Q8_0, F16 expected"):
+        add_delta(tmp_path / "small.gguf", tmp_path / "delta.gguf")
+
+
+def test_a_model_of_a_base_and_a_full_delta_in_pieces(
+    base: Path, tmp_path: Path, register: Callable[..., None], unfinished: Callable[[], list[str]]
+) -> None:
+    delta = tmp_path / "delta.gguf"
+    write_full_delta(delta, base, changes_for(base))
+    whole, pieces = delta.read_bytes(), [tmp_path / f"delta.gguf.{number}" for number in (1, 2)]
+    pieces[0].write_bytes(whole[:30_000])
+    pieces[1].write_bytes(whole[30_000:])
+    register("basis", base.read_bytes(), f"file:{base}", shipped="f16", weights="f16")
+    register("taught", whole, [f"file:{piece}" for piece in pieces], base="basis", weights="q8_0")
+    found = store.resolve("taught")
+    add_delta(base, delta)
+    requantize(base, tmp_path / "expected.gguf", "q8_0")
+    assert found.path.read_bytes() == (tmp_path / "expected.gguf").read_bytes()
+    assert all(verdict.ok for verdict in store.verify("taught"))
+    assert unfinished() == []
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from engine.errors import InputError, ModelNotFound
 from engine.models import names, registry
 from engine.models.home import save_tuned
 from engine.models.quantize import WEIGHT_TYPES
+from engine.templates import SPELLINGS
 
 
 def test_shipped_registry_is_valid(home: Path) -> None:
@@ -21,6 +22,10 @@ def test_shipped_registry_is_valid(home: Path) -> None:
     assert (base.shipped, base.weights, base.base) == ("q4_1", "q8_0", "")
     for entry in found.entries.values():
         assert entry.pinned or all(source.startswith("hf:") for source in entry.source)
+
+
+def test_templates_are_those_of_the_engine() -> None:
+    assert set(SPELLINGS) >= registry.FIM_TEMPLATES
 
 
 def test_weight_types_are_those_of_llama_cpp() -> None:
