@@ -53,7 +53,8 @@ SPELLINGS: dict[str, Spelling] = {
     "seed-coder": Spelling("psm", "<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>", suffix_first=True,
                            stops=("<[end▁of▁sentence]>",)),
     "smollm2": Spelling("psm", *_SMOLLM2, stops=("<|endoftext|>", "<|im_end|>", *_SMOLLM2)),
-    "smollm2-spm": Spelling("spm", *_SMOLLM2[:2], stops=("<|endoftext|>", "<|im_end|>", *_SMOLLM2)),
+    "smollm2-spm": Spelling("spm", "", *_SMOLLM2[1:], start=_SMOLLM2[0],
+                            stops=("<|endoftext|>", "<|im_end|>", *_SMOLLM2)),
     "falcon-h1": Spelling("psm", "<|prefix|>", "<|suffix|>", "<|middle|>", stops=("<|endoftext|>",)),
 }  # fmt: skip
 

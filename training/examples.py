@@ -1,7 +1,7 @@
 """From a file to a training example: the engine's own prompt, and the middle tokenised together with it.
 
     PSM   <PRE> text before the anchor <SUF> text after the middle <MID>  tail + middle  <END>
-    SPM   <SUF> text after the middle <PRE> text before the anchor + tail + middle  <END>
+    SPM   <PRE> <SUF> text after the middle <MID>  text before the anchor + tail + middle  <END>
     text  a part of the file  <END>
 
 Before the prefix may stand excerpts of other files, as the server chooses and the engine shows them.
@@ -97,8 +97,8 @@ def spm(
     sentinels: Sentinels,
     above: bytes = b"",
 ) -> Example:
-    """Suffix first; the prefix runs on into the middle."""
-    context = [sentinels.suffix, *tokenizer.encode(suffix), sentinels.prefix]
+    """StarCoder's form: PSM with an empty first section; the prefix runs on into the middle."""
+    context = [sentinels.prefix, sentinels.suffix, *tokenizer.encode(suffix), sentinels.middle]
     shown = tokenizer.text_start + above + prefix
     return _example(context, tokenizer.encode(shown + middle), len(shown), tokenizer, sentinels)
 

@@ -11,6 +11,7 @@ from engine.fim import Budget, Template, build_prompt
 from engine.related import as_comments
 from engine.types import Excerpt
 from tests.engine.models_of_tables import CODE, vocabulary
+from training import examples
 from training.examples import Example, Sentinels, make_example, psm, spm
 from training.spans import LONGEST_MIDDLE_BYTES, choose, nodes_of
 
@@ -56,10 +57,11 @@ def test_spm_runs_on_from_the_prefix(seed: int) -> None:
     end = rng.randrange(start, len(CODE) + 1)
     above = as_comments([Excerpt("b.py", CODE[:300])], "a.py") if seed % 2 else b""
     example = spm(CODE[:start], CODE[start:end], CODE[end:], TOKENIZER, SENTINELS, above)
-    marks = (SENTINELS.prefix, SENTINELS.suffix, SENTINELS.end)
-    assert split_at(example.tokens.tolist(), *marks) == [b"", CODE[end:], above + CODE[:end], b""]
-    check_learned(example, len(TOKENIZER.encode(CODE[end:])) + 2, len(above) + start)
-    template = Template("spm", (), (SENTINELS.prefix,), (SENTINELS.suffix,))
+    marks = (SENTINELS.prefix, SENTINELS.suffix, SENTINELS.middle, SENTINELS.end)
+    assert split_at(example.tokens.tolist(), *marks) == [b"", b"", CODE[end:], above + CODE[:end], b""]
+    check_learned(example, len(TOKENIZER.encode(CODE[end:])) + 3, len(above) + start)
+    before, after, here = ((mark,) for mark in marks[:3])
+    template = Template("spm", before, (), after, here)
     budget = Budget(10**6, 10**6)
     prompt = build_prompt(TOKENIZER, template, CODE[:start], CODE[end:], budget, SENTINELS.end, above)
     assert tuple(example.tokens[: len(prompt.fixed)].tolist()) == prompt.fixed
@@ -115,12 +117,14 @@ def test_every_language_of_the_list_has_a_grammar(language: str) -> None:
     assert nodes_of(b"f(a, b);\n", language)
 
 
-def test_the_mix_of_layouts() -> None:
+def test_the_mix_of_layouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examples, "PREFIX_BYTES", (200, 300))  # PSM has a first section then
     rng = random.Random(1)
-    made = [make_example(TEXT, (40, 47), TOKENIZER, SENTINELS, rng).tokens.tolist() for _ in range(1000)]
+    made = [make_example(TEXT, (260, 267), TOKENIZER, SENTINELS, rng).tokens.tolist() for _ in range(1000)]
+    suffix_at = [tokens.index(SENTINELS.suffix) for tokens in made if SENTINELS.suffix in tokens]
     counts = {
-        "psm": sum(SENTINELS.middle in tokens for tokens in made) / 1000,
-        "spm": sum(tokens[0] == SENTINELS.suffix for tokens in made) / 1000,
+        "psm": sum(at > 1 for at in suffix_at) / 1000,
+        "spm": sum(at == 1 for at in suffix_at) / 1000,
         "text": sum(SENTINELS.suffix not in tokens for tokens in made) / 1000,
     }
     assert counts == pytest.approx({"psm": 0.45, "spm": 0.45, "text": 0.1}, abs=0.05)

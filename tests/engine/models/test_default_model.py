@@ -38,7 +38,7 @@ def test_its_templates_show_what_it_was_taught_with(default_model: store.ModelFi
     taught = sentinels_of(metadata)
     prefix, suffix, middle = (taught.prefix,), (taught.suffix,), (taught.middle,)
     assert template_from_metadata(metadata, "smollm2") == Template("psm", (), prefix, suffix, middle)
-    assert template_from_metadata(metadata, "smollm2-spm") == Template("spm", (), prefix, suffix)
+    assert template_from_metadata(metadata, "smollm2-spm") == Template("spm", prefix, (), suffix, middle)
     assert taught.end in stop_tokens(metadata, "smollm2")
 
 
