@@ -1,7 +1,7 @@
 """Fetching the packages of `packages.toml` through the ordinary clients, and reading the files in them.
 
-Nothing is installed, built or run: a wheel is a zip archive, an npm package a tar archive, and a Debian
-package is unpacked by `dpkg-deb`.
+Nothing is installed, built or run: a wheel is a zip archive, an npm package or a Debian source a tar archive,
+and a Debian package is unpacked by `dpkg-deb`. Debian sources need a `deb-src` entry in apt's list.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ LANGUAGES = {
     "c": (".c", ".h"),
 }
 """Language → endings of its files."""
+COPIES = ("vendor", "third_party/", "thirdparty", "node_modules/", "_pb2")
+"""Parts of paths that are never taken: other projects' files, and what protobuf generates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Package:
 
     def language_of(self, path: str) -> str | None:
         """The language of a file that should be taken, None for any other file."""
-        if any(part in path for part in self.skip) or path.endswith((".d.ts", ".min.js")):
+        if any(part in path for part in COPIES + self.skip) or path.endswith((".d.ts", ".min.js")):
             return None
         return next((name for name in self.languages if path.endswith(LANGUAGES[name])), None)
 
@@ -64,11 +66,11 @@ def _frozen(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def fetch(package: Package, folder: Path) -> Path:
-    """The package's archive in `folder`, downloaded unless it is there.
+    """The package's archive in `folder`, downloaded unless it is there: the largest of its files.
 
     Raises ValueError with the client's last words.
     """
-    target = folder / f"{package.name}-{package.version or 'current'}"
+    target = folder / f"{package.name.replace('/', '+')}-{package.version or 'current'}"
     if not target.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=folder))
@@ -78,7 +80,7 @@ def fetch(package: Package, folder: Path) -> Path:
         except BaseException:
             shutil.rmtree(scratch)
             raise
-    return next(path for path in target.iterdir() if path.is_file())
+    return max(target.iterdir(), key=lambda path: path.stat().st_size)
 
 
 def _download(package: Package, folder: Path) -> None:
@@ -87,6 +89,7 @@ def _download(package: Package, folder: Path) -> None:
         "pypi": [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", wanted],
         "npm": ["npm", "pack", "--silent", f"{package.name}@{package.version}"],
         "debian": ["apt-get", "download", "-q", package.name],
+        "debian-source": ["apt-get", "source", "--download-only", "-q", package.name],
     }
     done = subprocess.run(commands[package.registry], cwd=folder, capture_output=True, text=True)
     if done.returncode:
