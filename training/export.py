@@ -17,6 +17,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,22 +40,36 @@ PIECE_BYTES = 48_000_000
 """Longest file of a delta; common hosts warn from 50 MB."""
 
 
-def saved_state(run: Path) -> dict[str, Any]:
-    """What the run has saved. Raises OSError."""
-    state: dict[str, Any] = torch.load(run / "state.pt", map_location="cpu", weights_only=True)
-    return state
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a run made of its base, or only `share` of the way there: often the better model, since it keeps
+    more of what the base knew beyond the training text (Wortsman et al. 2022)."""
 
+    base: Path
+    run: Path
+    share: float = 1.0
 
-def trained_model(base: Path, run: Path) -> Llama:
-    """The run's model with low-rank additions merged. Raises OSError."""
-    saved = saved_state(run)
-    model = from_gguf(base)
-    ranks = [tensor.shape[0] for name, tensor in saved["model"].items() if name.endswith(".a")]
-    if ranks:
-        adapt(model, ranks[0], sentinels_of(read_metadata(base)))
-    model.load_state_dict(saved["model"])
-    merge(model)
-    return model
+    def state(self) -> dict[str, Tensor]:
+        """Tensors by name, the factors of low-rank additions among them. Raises OSError."""
+        saved: dict[str, Tensor] = torch.load(self.run / "state.pt", map_location="cpu", weights_only=True)[
+            "model"
+        ]
+        plain = from_gguf(self.base).state_dict()
+        return {
+            name: plain[name].lerp(tensor, self.share) if name in plain
+            else tensor * self.share if name.endswith(".b") else tensor
+            for name, tensor in saved.items()
+        }  # fmt: skip
+
+    def model(self) -> Llama:
+        """With low-rank additions merged. Raises OSError."""
+        state, model = self.state(), from_gguf(self.base)
+        ranks = [tensor.shape[0] for name, tensor in state.items() if name.endswith(".a")]
+        if ranks:
+            adapt(model, ranks[0], sentinels_of(read_metadata(self.base)))
+        model.load_state_dict(state)
+        merge(model)
+        return model
 
 
 def write_gguf(model: Llama, base: Path, path: Path) -> None:
@@ -102,16 +117,16 @@ def _finish(writer: Any) -> None:
     writer.close()
 
 
-def write_delta(base: Path, run: Path, path: Path, weights: str) -> None:
+def write_delta(trained: Trained, path: Path, weights: str) -> None:
     """What the run adds to the base: low rank as it was trained, or the differences of all weights.
 
     Raises OSError, BackendError.
     """
-    saved = saved_state(run)["model"]
-    if any(name.endswith(".a") for name in saved):
-        _write_low_rank(base, saved, path)
+    state = trained.state()
+    if any(name.endswith(".a") for name in state):
+        _write_low_rank(trained.base, state, path)
     else:
-        _write_differences(base, saved, path, weights)
+        _write_differences(trained.base, state, path, weights)
 
 
 def _write_differences(base: Path, trained: Mapping[str, Tensor], path: Path, weights: str) -> None:
@@ -159,22 +174,22 @@ def _changed_rows(change: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     return change[rows] * (len(rows) / alpha), b
 
 
-def losses(base: Path, run: Path, delta: Path) -> str:
-    """A table: how much the run changed the matrices, and how far base and `delta` miss what was trained."""
+def losses(trained: Trained, delta: Path) -> str:
+    """A table: how much the matrices changed, and how far base and `delta` miss what was trained."""
     with tempfile.TemporaryDirectory(dir=delta.parent) as scratch:
         whole = Path(scratch) / "whole.gguf"
-        requantize(base, whole, "f16")
+        requantize(trained.base, whole, "f16")
         add_delta(whole, delta)
         made = from_gguf(whole).state_dict()
-    plain, trained = from_gguf(base).state_dict(), trained_model(base, run).state_dict()
+    plain, wanted = from_gguf(trained.base).state_dict(), trained.model().state_dict()
     lines = [f"{'root mean squares':18} {'change/weights':>14} {'error/weights':>14} {'error/change':>14}"]
     for part in dict.fromkeys(["", *(name.split(".")[0] for name in plain)]):
         names = [name for name in plain if name.startswith(part) and plain[name].ndim == 2]
         squares = [
             sum(float((one[name] - other[name]).double().square().sum()) for name in names)
-            for one, other in ((trained, plain), (made, trained))
+            for one, other in ((wanted, plain), (made, wanted))
         ]
-        weights = sum(float(trained[name].double().square().sum()) for name in names)
+        weights = sum(float(wanted[name].double().square().sum()) for name in names)
         if names:
             change, error = squares
             ratios = (change / weights, error / weights, error / change if change else 0)
@@ -205,9 +220,9 @@ def publish(path: Path) -> str:
     return f'source = {json.dumps(sources)}\nsha256 = "{checksum}"\nsize_bytes = {size}'
 
 
-def model_card(data: Path, run: Path, base: Path) -> str:
+def model_card(data: Path, trained: Trained) -> str:
     """Markdown: what it was made of, and the last figures of the run."""
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    log = [json.loads(line) for line in (trained.run / "log.jsonl").read_text().splitlines()]
     heldout = [entry for entry in log if entry["heldout"] is not None]
     rows = [
         f"| {p['package']} {p['version']} | {p['licence']} | {p['files']} | {p['bytes'] / 1e6:.1f} |"
@@ -216,21 +231,21 @@ def model_card(data: Path, run: Path, base: Path) -> str:
     ]
     return "\n".join(
         [
-            f"# {base.stem}, taught to fill in the middle", "",
+            f"# {trained.base.stem}, taught to fill in the middle", "",
             f"Trained on {log[-1]['tokens']:,} tokens. Loss on packages never trained on, in nats a token:"
-            f" {heldout[0]['heldout']:.4f} before, {heldout[-1]['heldout']:.4f} after.", "",
+            f" {heldout[0]['heldout']:.4f} before, {heldout[-1]['heldout']:.4f} after.",
+            *([f"{trained.share:.0%} of the change is taken."] if trained.share != 1 else []), "",
             "| package | licence | files | MB |", "| --- | --- | --- | --- |", *rows, "",
             "Made by `python -m training.gather`, `.finetune` and `.export`.", "",
         ]
     )  # fmt: skip
 
 
-def export(base: Path, run: Path, path: Path, weights: str) -> None:
+def export(trained: Trained, path: Path, weights: str) -> None:
     """The whole model. Raises OSError, BackendError."""
-    model = trained_model(base, run)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         exact = Path(scratch) / "f16.gguf"
-        write_gguf(model, base, exact)
+        write_gguf(trained.model(), trained.base, exact)
         requantize(exact, path, weights)
 
 
@@ -243,15 +258,17 @@ def main() -> int:
     parser.add_argument("--run", type=Path, default=Path("build/training/run"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--weights", choices=sorted(WEIGHT_TYPES), default="q8_0")
+    parser.add_argument("--share", type=float, default=1.0, help="of the change that is taken (default: 1)")
     parser.add_argument("--delta", action="store_true", help="write only what the run adds to the base")
     options = parser.parse_args()
+    trained = Trained(options.base, options.run, options.share)
     try:
         if options.delta:
-            write_delta(options.base, options.run, options.out, options.weights)
-            print(losses(options.base, options.run, options.out), publish(options.out), sep="\n\n")
+            write_delta(trained, options.out, options.weights)
+            print(losses(trained, options.out), publish(options.out), sep="\n\n")
         else:
-            export(options.base, options.run, options.out, options.weights)
-        options.out.with_suffix(".md").write_text(model_card(options.data, options.run, options.base))
+            export(trained, options.out, options.weights)
+        options.out.with_suffix(".md").write_text(model_card(options.data, trained))
     except (OSError, ValueError, MidwordError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 2

@@ -27,7 +27,7 @@ from lsp_server.related import excerpts_from
 from tests.engine.backends.tiny_llama import write_tiny_llama
 from tests.engine.models_of_tables import CODE
 from training import cross_entropy, export
-from training.export import losses, model_card, publish, trained_model, write_delta, write_gguf
+from training.export import Trained, losses, model_card, publish, write_delta, write_gguf
 from training.finetune import Finetune, Plan, plot, run
 from training.gather import SourceFile, write
 from training.llama import from_gguf
@@ -179,7 +179,7 @@ def test_it_learns_and_the_gguf_says_the_same(plan: Plan, lora: int) -> None:
     assert (plan.out / "loss.html").read_text().count("<svg") == 1
     log = [json.loads(line) for line in (plan.out / "log.jsonl").read_text().splitlines()]
     assert log[-1]["heldout"] < log[0]["heldout"] - 0.3
-    model = trained_model(plan.base, plan.out)
+    model = Trained(plan.base, plan.out).model()
     untouched = from_gguf(plan.base).blk[0].attn_q.weight
     assert not torch.equal(model.blk[0].attn_q.weight, untouched)
     out = plan.out / "tuned.gguf"
@@ -190,12 +190,29 @@ def test_it_learns_and_the_gguf_says_the_same(plan: Plan, lora: int) -> None:
     np.testing.assert_allclose(logits_of(out, TOKENS), wanted, atol=0.05)
     assert read_metadata(out)["tokenizer.ggml.tokens"] == read_metadata(plan.base)["tokenizer.ggml.tokens"]
     assert load_model(str(out)).template.order == "psm"
-    assert "| demo 1 | MIT | 5 |" in model_card(plan.data, plan.out, plan.base)
+    assert "| demo 1 | MIT | 5 |" in model_card(plan.data, Trained(plan.base, plan.out))
     delta, whole = plan.out / "delta.gguf", plan.out / "with_delta.gguf"
-    write_delta(plan.base, plan.out, delta, "q8_0")
+    write_delta(Trained(plan.base, plan.out), delta, "q8_0")
     requantize(plan.base, whole, "f16")
     add_delta(whole, delta)
     np.testing.assert_allclose(logits_of(whole, TOKENS), wanted, atol=0.05)
+
+
+@pytest.mark.parametrize("lora", [0, 4])
+def test_a_share_of_the_change(plan: Plan, lora: int) -> None:
+    plan = replace(plan, lora=lora, minutes=0.0)
+    run(plan)
+    finetune = Finetune(plan)
+    with torch.no_grad():
+        for parameter in finetune.trained:
+            parameter += 0.01 * torch.randn_like(parameter)
+    finetune.save()
+    plain = from_gguf(plan.base).state_dict()
+    whole, half = (Trained(plan.base, plan.out, share).model().state_dict() for share in (1.0, 0.5))
+    assert Trained(plan.base, plan.out, 0.0).model().state_dict().keys() == plain.keys()
+    for name, tensor in plain.items():
+        torch.testing.assert_close(half[name], (tensor + whole[name]) / 2)
+        assert lora or not torch.equal(half[name], tensor)
 
 
 @pytest.fixture
@@ -212,14 +229,14 @@ def trained_a_little(plan: Plan) -> Plan:
 
 def losses_of(plan: Plan, delta: Path) -> dict[str, tuple[float, float, float]]:
     """First words of the rows of `losses` → change/weights, error/weights, error/change."""
-    rows = losses(plan.base, plan.out, delta).splitlines()[1:]
+    rows = losses(Trained(plan.base, plan.out), delta).splitlines()[1:]
     return {row[:18].strip(): tuple(map(float, row[18:].split())) for row in rows}
 
 
 @pytest.mark.parametrize(("weights", "most"), [("q8_0", 0.02), ("iq4_nl", 0.15), ("q4_k_m", 0.15)])
 def test_a_full_delta_is_as_near_as_its_type(trained_a_little: Plan, weights: str, most: float) -> None:
     plan, delta = trained_a_little, trained_a_little.out / "delta.gguf"
-    write_delta(plan.base, plan.out, delta, weights)
+    write_delta(Trained(plan.base, plan.out), delta, weights)
     made = check(delta)
     assert not any(name.startswith("tokenizer.") for name in made.metadata)
     assert {t.type for t in made.tensors if len(t.shape) == 1} == {"F32"}
@@ -232,7 +249,7 @@ def test_a_full_delta_is_as_near_as_its_type(trained_a_little: Plan, weights: st
 
 def test_a_delta_is_published_in_pieces(trained_a_little: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, delta = trained_a_little, trained_a_little.out / "delta.gguf"
-    write_delta(plan.base, plan.out, delta, "q4_0")
+    write_delta(Trained(plan.base, plan.out), delta, "q4_0")
     whole = delta.read_bytes()
     delta.with_name("delta.gguf.3").touch()  # of an earlier export
     assert publish(delta).splitlines() == [
