@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -206,11 +207,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("build/training/run"))
     parser.add_argument("--tokens", type=float, default=3e8, help="tokens to train on (default: 3e8)")
     parser.add_argument("--row-tokens", type=int, default=2048, help="tokens of a packed row")
-    parser.add_argument("--rows", type=int, default=64, help="rows of a step")
+    parser.add_argument("--rows", type=int, default=32, help="rows of a step (32 of 2048: 45 GB of a GPU)")
     parser.add_argument("--learning-rate", type=float, default=6e-4)
     parser.add_argument("--lora", type=int, default=0, metavar="RANK", help="0 trains the whole model")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2, help="processes that make examples")
+    spare = max(1, (os.cpu_count() or 1) - 2)
+    parser.add_argument("--workers", type=int, default=spare, help="processes that make examples")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop and save after so long")
     options = vars(parser.parse_args())
     try:

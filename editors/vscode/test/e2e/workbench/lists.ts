@@ -7,7 +7,7 @@ test("models are listed with size, licence and fit, the one in use is marked", a
   await window.run("midword: Choose Model…");
   const rows = await window.rows("midword: choose a model");
   const used = rows.find((row) => row.startsWith("smollm2-135m-fim")) ?? "";
-  assert.match(used, /109 MB · Apache-2\.0.*on this machine · fits: about/);
+  assert.match(used, /174 MB · Apache-2\.0.*on this machine · fits: about/);
   assert.ok(rows.some((row) => row.includes("to be downloaded")));
   await window.picture("models");
   await window.press("Escape");
