@@ -263,6 +263,8 @@ def main() -> int:
     options = parser.parse_args()
     trained = Trained(options.base, options.run, options.share)
     try:
+        if not 0 < options.share <= 1:
+            raise ValueError(f"--share {options.share:g} is not above 0 and at most 1")
         if options.delta:
             write_delta(trained, options.out, options.weights)
             print(losses(trained, options.out), publish(options.out), sep="\n\n")

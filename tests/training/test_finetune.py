@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,12 +27,12 @@ from engine.tree import TokenTree
 from lsp_server.related import excerpts_from
 from tests.engine.backends.tiny_llama import write_tiny_llama
 from tests.engine.models_of_tables import CODE
-from training import cross_entropy, export
+from training import cross_entropy, export, finetune
 from training.export import Trained, losses, model_card, publish, write_delta, write_gguf
 from training.finetune import Finetune, Plan, plot, run
 from training.gather import SourceFile, write
 from training.llama import from_gguf
-from training.packing import Rows
+from training.packing import Row, Rows
 from training.sentinels import sentinels_of
 
 TOKENS = list(range(5, 65))
@@ -198,15 +199,46 @@ def test_it_learns_and_the_gguf_says_the_same(plan: Plan, lora: int) -> None:
     np.testing.assert_allclose(logits_of(whole, TOKENS), wanted, atol=0.05)
 
 
+def test_a_killed_run_loses_little(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finetune, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(finetune, "CURVE_POINTS", 1)
+
+    class Killed(Exception):
+        pass
+
+    step = Finetune.train_step
+
+    def until_the_fifth(self: Finetune, batch: Row) -> torch.Tensor:
+        if self.step == 4:
+            raise Killed
+        return step(self, batch)
+
+    monkeypatch.setattr(Finetune, "train_step", until_the_fifth)
+    with pytest.raises(Killed):
+        run(plan)
+    assert Finetune(plan).step == 4
+
+
+@pytest.mark.parametrize("share", ["0", "-1", "60"])
+def test_a_share_that_is_none_is_refused(
+    plan: Plan, share: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = {"--base": plan.base, "--run": plan.out, "--out": plan.out / "out.gguf"}
+    given = [str(part) for pair in paths.items() for part in pair]
+    monkeypatch.setattr(sys, "argv", ["export", *given, "--share", share])
+    assert export.main() == 2
+    assert capsys.readouterr().err == f"export: --share {share} is not above 0 and at most 1\n"
+
+
 @pytest.mark.parametrize("lora", [0, 4])
 def test_a_share_of_the_change(plan: Plan, lora: int) -> None:
     plan = replace(plan, lora=lora, minutes=0.0)
     run(plan)
-    finetune = Finetune(plan)
+    started = Finetune(plan)
     with torch.no_grad():
-        for parameter in finetune.trained:
+        for parameter in started.trained:
             parameter += 0.01 * torch.randn_like(parameter)
-    finetune.save()
+    started.save()
     plain = from_gguf(plan.base).state_dict()
     whole, half = (Trained(plan.base, plan.out, share).model().state_dict() for share in (1.0, 0.5))
     assert Trained(plan.base, plan.out, 0.0).model().state_dict().keys() == plain.keys()
@@ -218,12 +250,12 @@ def test_a_share_of_the_change(plan: Plan, lora: int) -> None:
 @pytest.fixture
 def trained_a_little(plan: Plan) -> Plan:
     """A run of all weights that stopped after eight steps."""
-    finetune = Finetune(plan)
-    batches = finetune.batches("train", 0, 0)
+    started = Finetune(plan)
+    batches = started.batches("train", 0, 0)
     plan.out.mkdir()
     for _ in range(8):
-        finetune.train_step(next(batches))
-    finetune.save()
+        started.train_step(next(batches))
+    started.save()
     return plan
 
 
