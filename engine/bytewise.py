@@ -36,12 +36,10 @@ class ByteState(Readable, Protocol):
     """The bytes read so far, and what may come next. Immutable."""
 
     def run(self) -> Run[Self]:
-        """The symbols that certainly come next. Never asks a model."""
-        ...
+        """The symbols that certainly come next. Never asks a model.
 
-    @property
-    def pruned(self) -> Self:
-        """The same state with more of it known, as far as that takes no model; itself if there is nothing."""
+        If there are none, the run's state is this one with all known that takes no model.
+        """
         ...
 
     def ask(self) -> Self:
@@ -76,10 +74,11 @@ class Stretch(Generic[State]):
     def places(self) -> Iterator[Place[State]]:
         """Each symbol by itself."""
         state, text, logp = self.state, self.text, self.logp
-        for symbol, share in zip(self.run.symbols, self.run.shares, strict=True):
+        for symbol in self.run.symbols:
             yield Place(state, text, symbol, logp)
             if symbol != STOP:
-                state, text, logp = state.push(symbol), text + bytes([symbol]), logp + math.log(share)
+                logp += math.log(state.shares.known[symbol])
+                state, text = state.push(symbol), text + bytes([symbol])
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +159,8 @@ class ByteDecoder(Generic[State]):
 
     def _surely(self, state: State, so_far: TextSoFar) -> tuple[State, Run[State]]:
         """What certainly comes next, asking the model as often as that takes; nothing if it may not be."""
-        while not (run := state.run()).symbols:
-            if (pruned := state.pruned) is not state:
-                state = pruned
-            elif not so_far.may_evaluate():
-                break
-            else:
-                state = self._ask(state, so_far)
+        while not (run := state.run()).symbols and so_far.may_evaluate():
+            state = self._ask(run.state, so_far)
         return state, run
 
     def _ask(self, state: State, so_far: TextSoFar) -> State:

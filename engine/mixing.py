@@ -86,7 +86,8 @@ class EnsembleState:
 
     def run(self) -> Run[EnsembleState]:
         """The next symbol, if it is certain. Never asks a model."""
-        return single_step(self)
+        run = single_step(self)
+        return run if run.symbols or (pruned := self.pruned) is self else pruned.run()
 
     @property
     def pruned(self) -> EnsembleState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -48,10 +49,11 @@ State = TypeVar("State", bound=Readable)
 class Run(Generic[State]):
     """Symbols each of which is certainly the likeliest behind those before it."""
 
-    symbols: tuple[int, ...]
+    symbols: Sequence[int]
     """Bytes, or STOP at the end; none if it is not certain what comes first."""
-    shares: tuple[float, ...]
-    """Lower bounds of their probabilities; 0 for a STOP where nothing can follow."""
+    logp: float
+    """Natural log of the product of what is known of their probabilities, a STOP where nothing can follow
+    aside."""
     state: State
     """The state behind the bytes."""
 
@@ -65,16 +67,11 @@ class Run(Generic[State]):
         """Whether STOP comes at the end."""
         return bool(self.symbols) and self.symbols[-1] == STOP
 
-    @property
-    def logp(self) -> float:
-        """Natural log of the product of the shares that are not 0."""
-        return sum(math.log(share) for share in self.shares if share > 0)
-
 
 def single_step(state: State) -> Run[State]:
     """The next symbol of any state, if it is certain."""
     best = state.shares.certain_best()
     if best is None:
-        return Run((), (), state)
+        return Run((), 0.0, state)
     share = float(state.shares.known[best])
-    return Run((best,), (share,), state if best == STOP else state.push(best))
+    return Run((best,), math.log(share) if share > 0 else 0.0, state if best == STOP else state.push(best))

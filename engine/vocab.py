@@ -66,12 +66,18 @@ class Vocab:
         self.row_of[self.order] = np.arange(len(text_ids))
         self.lengths: IntArray = np.array([len(b) for b in self.sorted_bytes], dtype=np.int64)
         self.max_token_bytes = int(self.lengths.max())
-        self._columns = _byte_columns(self.sorted_bytes)
+        self._columns = _byte_columns(self.sorted_bytes, COLUMN_DEPTH)
         self._column_bytes = [column.tobytes() for column in self._columns]
         self.first_byte_starts: IntArray = np.searchsorted(self._columns[0], np.arange(257)).astype(np.int64)
         """(257,): tokens that start with byte b are rows [first_byte_starts[b], first_byte_starts[b + 1])."""
         self._first_rows: list[int] = self.first_byte_starts.tolist()
-        self.tables = ByteTables(self.order, self.row_of, self._columns, self.lengths, self.first_byte_starts)
+        long_rows: IntArray = np.flatnonzero(self.lengths > COLUMN_DEPTH)
+        tails = _byte_columns(
+            [self.sorted_bytes[row][COLUMN_DEPTH:] for row in long_rows], self.max_token_bytes - COLUMN_DEPTH
+        )
+        self.tables = ByteTables(
+            self.order, self.row_of, self._columns, self.lengths, self.first_byte_starts, long_rows, tails
+        )
         """The same for kernels."""
 
     def __len__(self) -> int:
@@ -160,8 +166,9 @@ def _successor(head: bytes) -> bytes:
     return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else b""
 
 
-def _byte_columns(sorted_bytes: list[bytes]) -> npt.NDArray[np.uint8]:
-    """(COLUMN_DEPTH, rows): byte `depth` of each token, 0 past its end."""
-    padded = b"".join([b[:COLUMN_DEPTH].ljust(COLUMN_DEPTH, b"\0") for b in sorted_bytes])
-    matrix = np.frombuffer(padded, dtype=np.uint8).reshape(len(sorted_bytes), COLUMN_DEPTH)
+def _byte_columns(texts: Sequence[bytes], depth: int) -> ByteArray:
+    """(depth, texts): the first bytes of each, 0 past its end."""
+    depth = max(0, depth)
+    padded = b"".join([b[:depth].ljust(depth, b"\0") for b in texts])
+    matrix = np.frombuffer(padded, dtype=np.uint8).reshape(len(texts), depth)
     return np.ascontiguousarray(matrix.T)

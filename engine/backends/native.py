@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from engine.backends.base import StopSignal
 from engine.backends.chunks import ChunkSize
 from engine.backends.native_weights import PREFILL_CHUNK, Loading
@@ -83,7 +81,7 @@ class NativeBackend:
     def _evaluate(self, tokens: int, stop: StopSignal) -> list[FloatArray]:
         """One model call; rows of the wanted nodes in it, in their order."""
         try:
-            rows: list[FloatArray] | None = self._model.evaluate(tokens, np.frombuffer(stop.flag, np.uint8))
+            rows: list[FloatArray] | None = self._model.evaluate(tokens, stop.flag)
         except ValueError as error:
             raise BackendError(
                 f"the model computed no distribution ({error}); pull it again or take another weight type"

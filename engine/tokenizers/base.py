@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.kernels import Successors
-from engine.vocab import BoolArray, Vocab
+import numpy as np
+import numpy.typing as npt
+
+from engine.kernels import Forest, Successors
+from engine.vocab import BoolArray, SmallIntArray, Vocab
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,17 @@ class Encoding:
     tokens: tuple[int, ...]
     stable_tokens: int
     stable_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """What is known of tokens by themselves, by groups that look alike."""
+
+    groups: int
+    group_of: SmallIntArray
+    """(tokens,) −1 for a token of which nothing is known."""
+    merges_into_broken: bytes
+    """(tokens,) whether a merge may cross from the token into one whose last character is broken off."""
 
 
 class Tokenizer(Protocol):
@@ -71,6 +85,31 @@ class Tokenizer(Protocol):
         """The last of the canonical `tokens`, on which alone depends what may follow.
 
         With any more tokens behind them: successors(tokens + more) == successors(context_end(tokens) + more).
+        """
+        ...
+
+    @property
+    def alone(self) -> Alone | None:
+        """Groups of tokens that the next three know of; None if they know of none."""
+        ...
+
+    def stable_alone(self, left: int, right: int) -> int | None:
+        """How many tokens of two, of these groups, begin in words that no text behind them can change.
+
+        None if that is not known.
+        """
+        ...
+
+    def joined_alone(self, left: int, right: int) -> int | None:
+        """The group whose rule holds behind two tokens of these groups, too, if no merge crosses between them
+        and texts behind them may still change both of their words. None if there is none."""
+        ...
+
+    def rule_alone(self, group: int) -> tuple[npt.NDArray[np.int8], Forest, bool] | None:
+        """Verdicts and forest of the `successor_rule` of a token of this group by itself; whether it holds
+        for all of them, or only for those that may not merge into broken ones. None if there is no rule.
+
+        Where it holds, it also tells behind which tokens the text may end.
         """
         ...
 

@@ -21,8 +21,8 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from engine.errors import InputError
-from engine.kernels import SuccessorRule, Successors, successor_mask
-from engine.tokenizers.base import Encoding
+from engine.kernels import Forest, SuccessorRule, Successors, successor_mask
+from engine.tokenizers.base import Alone, Encoding
 from engine.tokenizers.bpe import MergeTable
 from engine.tokenizers.cuts import (
     ALWAYS,
@@ -114,6 +114,7 @@ class ByteLevelBPE:
         self._judged = lru_cache(maxsize=256)(self._judge)
         self._verdicts = lru_cache(maxsize=128)(self._find_verdicts)
         self._verdicts_alone = lru_cache(maxsize=256)(self._judge_alone)
+        self._undivided = lru_cache(maxsize=1024)(self._is_undivided)
         self._shape_of = lru_cache(maxsize=1024)(self._find_shape)
 
     def _whole_tokens(self) -> dict[bytes, int]:
@@ -259,7 +260,7 @@ class ByteLevelBPE:
     def successor_rule(self, tokens: Sequence[int]) -> Successors:
         """See `Tokenizer.successor_rule`: a rule for most contexts."""
         end = self._context_end(tuple(tokens))
-        rule = self._rule_alone(end[0]) if len(end) == 1 else self._rule_after(end)
+        rule = self._rule_of_one(end[0]) if len(end) == 1 else self._rule_after(end)
         return self._successors_of(end) if rule is None else rule
 
     def context_end(self, tokens: Sequence[int]) -> tuple[int, ...]:
@@ -341,14 +342,46 @@ class ByteLevelBPE:
         may_merge = bool(tokens) and bool(self._may_merge_broken[tokens[-1]])
         return rule if judged.is_simple or (judged.is_simple_without_merge and not may_merge) else None
 
-    def _rule_alone(self, token: int) -> SuccessorRule | None:
+    def _rule_of_one(self, token: int) -> SuccessorRule | None:
         """`_find_rule` of a token by itself, by its shape: 97 of 100 contexts are such."""
-        judged = None if self._whole else self._judged_alone(token)
-        if judged is None:
+        group = self._cuts.alone_of[token]
+        if self._whole or group < 0:
             return self._rule_after((token,))
-        if judged.is_simple or (judged.is_simple_without_merge and not self._may_merge_broken[token]):
-            return SuccessorRule(judged.final, token, self._pairs.forest)
-        return None
+        told = self.rule_alone(group)
+        if told is None or not (told[2] or not self._may_merge_broken[token]):
+            return None
+        return SuccessorRule(told[0], token, told[1])
+
+    @property
+    def alone(self) -> Alone:
+        """See `Tokenizer.alone`."""
+        group_of = np.frombuffer(self._cuts.alone_of, dtype=np.int32)
+        return Alone(self._cuts.groups_alone, group_of, self._may_merge_broken)
+
+    def stable_alone(self, left: int, right: int) -> int | None:
+        """See `Tokenizer.stable_alone`."""
+        return self._cuts.stable_groups(left, right)
+
+    def joined_alone(self, left: int, right: int) -> int | None:
+        """See `Tokenizer.joined_alone`."""
+        group = None if self._whole else self._cuts.joined_group(left, right)
+        return group if group is not None and self._undivided(group) else None
+
+    def _is_undivided(self, group: int) -> bool:
+        """Whether the verdicts behind tokens that look like one of this group are those behind it."""
+        shape, alone = self._cuts.shape_alone(group), self._verdicts_alone(group)
+        divided = self._verdicts(shape, (True,) * (len(shape) + 1), frozenset(), ())
+        simple = [(v.is_simple, v.is_simple_without_merge) for v in (alone, divided)]
+        return simple[0] == simple[1] and bool((alone.final == divided.final).all())
+
+    def rule_alone(self, group: int) -> tuple[VerdictArray, Forest, bool] | None:
+        """See `Tokenizer.rule_alone`."""
+        if self._whole:
+            return None
+        judged = self._verdicts_alone(group)
+        if not (judged.is_simple or judged.is_simple_without_merge):
+            return None
+        return judged.final, self._pairs.forest, judged.is_simple
 
     def _judged_alone(self, token: int) -> Verdicts | None:
         """`_judge` of a token by itself that is no whole one; None if its shape was not foreseen."""

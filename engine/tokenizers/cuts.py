@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -147,6 +147,27 @@ class TokenCuts:
         shapes do not tell."""
         groups = self.alone_of[left], self.alone_of[right]
         return self._stable_of(*groups) if groups[0] >= 0 and groups[1] >= 0 else None
+
+    def stable_groups(self, left: int, right: int) -> int | None:
+        """`stable_tokens` of tokens of these groups."""
+        return self._stable_of(left, right)
+
+    def joined_group(self, left: int, right: int) -> int | None:
+        """The group of tokens that look like two of these groups side by side, if no text behind them can
+        change nothing of either. None if there is none, or their shapes do not tell."""
+        shape = self._pretokenizer.shapes.joined(self._others.shapes[left], self._others.shapes[right])
+        if shape is None or self._pretokenizer.stable_part(shape)[1] > 0:
+            return None
+        return self._number_of.get(shape)
+
+    @cached_property
+    def _number_of(self) -> dict[str, int]:
+        return {shape: number for number, shape in enumerate(self._others.shapes)}
+
+    @property
+    def groups_alone(self) -> int:
+        """How many groups `alone_of` knows."""
+        return len(self._others.shapes)
 
     def _find_stable(self, left: int, right: int) -> int | None:
         shape, behind = self._others.shapes[left], self._others.shapes[right]

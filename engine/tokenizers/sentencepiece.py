@@ -202,6 +202,23 @@ class SentencePieceBPE:
         """See `Tokenizer.successor_rule`: here always a mask."""
         return self.successors(tokens)
 
+    @property
+    def alone(self) -> None:
+        """See `Tokenizer.alone`."""
+        return None
+
+    def stable_alone(self, left: int, right: int) -> None:
+        """See `Tokenizer.stable_alone`."""
+        return None
+
+    def joined_alone(self, left: int, right: int) -> None:
+        """See `Tokenizer.joined_alone`."""
+        return None
+
+    def rule_alone(self, group: int) -> None:
+        """See `Tokenizer.rule_alone`."""
+        return None
+
     def context_end(self, tokens: Sequence[int]) -> tuple[int, ...]:
         """See `Tokenizer.context_end`."""
         return tuple(tokens[-max(4, self._longest_added) :])

@@ -116,6 +116,13 @@ class Shapes:
         reduced: str = self._run.sub(r"\1\1\1\1", all_atoms)
         return reduced.split(_SEPARATOR)[1:] if texts else []
 
+    def joined(self, left: str, right: str) -> str | None:
+        """The shape of texts of these shapes beside each other; None if that depends on their letters."""
+        if self._far and "'" in left + right:
+            return None
+        shape: str = self._run.sub(r"\1\1\1\1", left + right)
+        return shape
+
     def reaches_on(self, shape: str) -> bool:
         """Whether a contraction may begin in a context of this shape and end behind it."""
         return bool(self._far) and "'" in shape[-2:]

@@ -1,11 +1,8 @@
 from engine_kernels.numpy_reference import allowed_rows as allowed_rows
-from engine_kernels.numpy_reference import beginnings as beginnings
 from engine_kernels.numpy_reference import choose_tokens as choose_tokens
 from engine_kernels.numpy_reference import log_softmax as log_softmax
 from engine_kernels.numpy_reference import merge_symbols as merge_symbols
-from engine_kernels.numpy_reference import mixed_sums as mixed_sums
 from engine_kernels.numpy_reference import pair_mask as pair_mask
-from engine_kernels.numpy_reference import read_surely as read_surely
 from engine_kernels.numpy_reference import sorted_weights as sorted_weights
 from engine_kernels.numpy_reference import successor_mask as successor_mask
 from engine_kernels.numpy_reference import sums_by_byte as sums_by_byte

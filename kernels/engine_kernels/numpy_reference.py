@@ -7,8 +7,6 @@ in float64 and may differ from the native ones by a relative 1e-12.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -21,7 +19,7 @@ SmallIntArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 ByteArray = npt.NDArray[np.uint8]
 
-CONTRACT = 2
+CONTRACT = 3
 """Counts the changes of signatures: a native build that has another number is an older one."""
 LEAST_LOG = -708.0
 """exp of anything below is taken as 0; float64 has no normal number there."""
@@ -86,22 +84,6 @@ def sums_by_byte(weights: FloatArray, bytes_: ByteArray) -> FloatArray:
     return sums
 
 
-def mixed_sums(
-    scales: Sequence[float], weights: Sequence[FloatArray], bytes_: Sequence[ByteArray], last: float
-) -> FloatArray:
-    """(257,) the sum of `sums_by_byte(weights[k], bytes_[k])` times `scales[k]` over all k, and `last`.
-
-    Raises ValueError as `sums_by_byte`, or if there are not equally many of the three.
-    """
-    if not len(scales) == len(weights) == len(bytes_):
-        raise ValueError("scales, weights and bytes differ in number")
-    mixed = np.zeros(257)
-    for scale, part, its_bytes in zip(scales, weights, bytes_, strict=True):
-        mixed[:256] += scale * sums_by_byte(part, its_bytes)
-    mixed[256] = last
-    return mixed
-
-
 def two_greatest(values: FloatArray) -> tuple[int, float, float]:
     """The place of the greatest of the `values` (n,), the first of equal ones; it and the next greatest.
 
@@ -132,198 +114,10 @@ class ByteTables(NamedTuple):
     """(rows,) bytes of each token."""
     first_byte_starts: IntArray
     """(257,): tokens that start with byte b are rows [first_byte_starts[b], first_byte_starts[b + 1])."""
-
-
-class Open(NamedTuple):
-    """A context (engine/contexts.py): what its last token may be, and with which weights."""
-
-    log_weight: float
-    """Natural log of P(context)."""
-    depth: int
-    """Bytes of the last token that were read."""
-    low: int
-    high: int
-    """The last token is one of these rows; they share their first `depth` bytes and go on behind them."""
-    weights: FloatArray | None
-    """(high - low,) P(last token | context), 0 where it is not canonical; None for a token not begun."""
-    row: FloatArray
-    """(tokens,) natural log-probabilities."""
-    allowed: Successors
-    """The canonical ones."""
-    first_byte_sums: FloatArray | None
-    """(256,) as `sums_of_groups` finds them, if that was done."""
-    stop_share: Callable[[], float]
-    """Finds P(the text ends | context). Not asked for once the last token has begun."""
-
-
-class Surely(NamedTuple):
-    """What certainly comes next."""
-
-    symbols: list[int]
-    """Bytes, or STOP at the end."""
-    shares: list[float]
-    """What is known of each symbol's probability behind those before it."""
-    contexts: list[tuple[int, int, int, FloatArray, float]]
-    """Those whose last token goes on behind the symbols: number, low, high, weights, log of their mass."""
-    ended: list[tuple[int, int, int, float]]
-    """Last tokens that ended on the way: number of the context, bytes read by then, row, log of the mass."""
-    pending_log: float
-    """Natural log of the mass of what is pending behind the symbols."""
-    is_open: bool
-    """Whether what is pending could change what comes behind the symbols."""
-    sums: list[tuple[int, FloatArray]]
-    """The `first_byte_sums` that were not known and were needed, by number of the context."""
-
-
-def read_surely(tables: ByteTables, contexts: Sequence[Open], pending_log: float) -> Surely:
-    """The bytes that are certainly the likeliest, one after another, as far as the contexts tell.
-
-    `pending_log` is the natural log of the mass of what was not scored. A symbol is certain if no other can
-    have more: `MORE_THAN_HALF`, or as much as the next one and all that is pending. Reading ends behind a
-    newline, behind a byte that is not ASCII and behind STOP; before a byte that starts no token, and where a
-    last token goes on past the columns. Tokens that end join what is pending.
-    """
-    unit = _unit(contexts, pending_log)
-    live = [_Read(k, context, unit) for k, context in enumerate(contexts)]
-    symbols, shares, ended = list[int](), list[float](), list[tuple[int, int, int, float]]()
-    is_open, sums = False, list[tuple[int, FloatArray]]()
-    while all(read.context.depth < len(tables.columns) for read in live):
-        pending = math.exp(pending_log - unit)
-        total = sum(read.mass for read in live) + pending
-        best, known = _heavy_byte(tables, live, total), 0.0
-        if best is None:
-            sums += [
-                (r.number, r.sum_first_bytes(tables))
-                for r, c in _not_begun(live)
-                if c.first_byte_sums is None
-            ]
-            best, known = _certain(_known(tables, live), pending, total)
-        if best is None:
-            is_open = True
-            break
-        if best == STOP:
-            symbols.append(STOP)
-            shares.append(known / total if total else 0.0)
-            break
-        if tables.first_byte_starts[best] == tables.first_byte_starts[best + 1]:
-            break
-        held, over = sum(read.narrow(tables, best) for read in live), list[float]()
-        symbols.append(best)
-        for read in live:
-            over += [log for _, log in read.ended]
-            ended += [(read.number, len(symbols), row, log) for row, log in read.ended]
-        pending_log = float(np.logaddexp.reduce([pending_log, *over]))
-        live = [read for read in live if read.mass > 0]
-        shares.append(held / total)
-        if best == ord("\n") or best >= 0x80:
-            break
-    left = [
-        (read.number, read.context.low, read.context.high, read.context.weights, read.log_mass)
-        for read in live
-        if read.context.weights is not None
-    ]
-    return Surely(symbols, shares, left, ended, pending_log, is_open, sums)
-
-
-def _unit(contexts: Sequence[Open], pending_log: float) -> float:
-    """The log of a mass that none is much larger than."""
-    masses = [context.log_weight for context in contexts if context.weights is None]
-    masses += [c.log_weight + math.log(c.weights.sum()) for c in contexts if c.weights is not None]
-    return max([pending_log, *masses, -1e300])
-
-
-class _Read:
-    """A context on the way; masses are counted in exp(unit)."""
-
-    def __init__(self, number: int, context: Open, unit: float) -> None:
-        self.number, self.context = number, context
-        self.scale = math.exp(context.log_weight - unit)
-        self.weight = 1.0 if context.weights is None else float(context.weights.sum())
-        self.ended = list[tuple[int, float]]()
-        """The last tokens that ended with the last byte: row and log of the mass."""
-
-    @property
-    def mass(self) -> float:
-        """Of the covers of this context."""
-        return self.scale * self.weight
-
-    @property
-    def log_mass(self) -> float:
-        """Its natural log, in no unit."""
-        return self.context.log_weight + math.log(self.weight)
-
-    def following(self, tables: ByteTables, byte: int) -> tuple[int, int, FloatArray]:
-        """The rows [first, high) of the tokens that go on with the byte, and their weights."""
-        c, column = self.context, tables.columns[self.context.depth]
-        first, high = (c.low + np.searchsorted(column[c.low : c.high], [byte, byte + 1])).tolist()
-        if c.weights is not None:
-            return first, high, c.weights[first - c.low : high - c.low]
-        return (
-            first,
-            high,
-            sorted_weights(c.row, tables.order[first:high], allowed_rows(c.allowed, first, high)),
-        )
-
-    def sum_first_bytes(self, tables: ByteTables) -> FloatArray:
-        """Finds the context's `first_byte_sums`."""
-        c = self.context
-        allowed = allowed_rows(c.allowed, 0, len(tables.order))
-        sums = sums_of_groups(c.row, tables.order, allowed, tables.first_byte_starts)
-        self.context = c._replace(first_byte_sums=sums)
-        return sums
-
-    def narrow(self, tables: ByteTables, byte: int) -> float:
-        """Reads the byte; returns the mass of what goes on or ends with it."""
-        c, (first, high, weights) = self.context, self.following(tables, byte)
-        low = first + int(np.count_nonzero(tables.lengths[first:high] == c.depth + 1))
-        found = enumerate(weights[: low - first].tolist(), first)
-        self.ended = [(row, c.log_weight + math.log(weight)) for row, weight in found if weight > 0]
-        rest = weights[low - first :]
-        self.context = c._replace(depth=c.depth + 1, low=low, high=high, weights=rest)
-        self.weight = float(rest.sum())
-        return self.scale * float(weights.sum())
-
-
-def _heavy_byte(tables: ByteTables, live: Sequence[_Read], total: float) -> int | None:
-    """The first byte of the likeliest token, if it holds more than half; None if there is none."""
-    tokens = [(r.scale * math.exp(c.row.max()), int(c.row.argmax()), c) for r, c in _not_begun(live)]
-    rows = [(mass, int(tables.row_of[token]), context) for mass, token, context in tokens]
-    heavy = [(mass, row) for mass, row, c in rows if row >= 0 and allowed_rows(c.allowed, row, row + 1)[0]]
-    if not heavy:
-        return None
-    byte = int(tables.columns[0, max(heavy)[1]])
-    held = sum(r.scale * float(r.following(tables, byte)[2].sum()) for r in live)
-    return byte if held > MORE_THAN_HALF * total else None
-
-
-def _not_begun(live: Sequence[_Read]) -> list[tuple[_Read, Open]]:
-    return [(read, read.context) for read in live if read.context.weights is None]
-
-
-def _known(tables: ByteTables, live: Sequence[_Read]) -> FloatArray:
-    """(257,) what is known of each symbol's mass."""
-    known = np.zeros(STOP + 1)
-    for read in live:
-        c = read.context
-        if c.weights is None:
-            assert c.first_byte_sums is not None
-            known[:STOP] += read.scale * c.first_byte_sums
-            known[STOP] += read.scale * c.stop_share()
-        else:
-            known[:STOP] += read.scale * sums_by_byte(c.weights, tables.columns[c.depth, c.low : c.high])
-    return known
-
-
-def _certain(known: FloatArray, pending: float, total: float) -> tuple[int | None, float]:
-    """The symbol of most mass, and that mass, if what is `pending` cannot change which it is.
-
-    STOP if nothing can follow.
-    """
-    best, most, second = two_greatest(known)
-    if most == 0:
-        return (None if pending else STOP), 0.0
-    is_sure = pending == 0 or most > MORE_THAN_HALF * total or most >= second + pending
-    return (best if is_sure else None), most
+    long_rows: IntArray
+    """(long,) of the tokens that go on past the columns."""
+    long_columns: ByteArray
+    """(depth, long): their bytes behind the columns, 0 past their end."""
 
 
 def choose_tokens(
@@ -482,22 +276,3 @@ def allowed_rows(successors: Successors, low: int, high: int) -> BoolArray:
     if isinstance(successors, SuccessorRule):
         return successor_mask(successors, low, high)
     return successors[low:high]
-
-
-def beginnings(tables: ByteTables, successors: Successors, text: bytes) -> tuple[bool, list[int]]:
-    """Whether one of the `successors` starts with `text`, and the rows of those that `text` goes on behind.
-
-    The rows ascend. Raises ValueError if `text` is longer than the columns.
-    """
-    if len(text) > len(tables.columns):
-        raise ValueError("the text is longer than the columns")
-    low, high, ended = 0, len(tables.order), list[int]()
-    for depth, byte in enumerate(text):
-        column = tables.columns[depth, low:high]
-        low, high = (low + np.searchsorted(column, [byte, byte + 1])).tolist()
-        if depth + 1 == len(text) or low == high:
-            break
-        over = low + int(np.count_nonzero(tables.lengths[low:high] == depth + 1))
-        ended += (low + np.flatnonzero(allowed_rows(successors, low, over))).tolist()
-        low = over
-    return bool(allowed_rows(successors, low, high).any()), ended

@@ -1,8 +1,15 @@
 // The native kernels. Contracts: kernels/README.md; definitions: engine_kernels/numpy_reference.py.
 
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
 #include <deque>
-#include <optional>
+#include <map>
+#include <memory>
 #include <queue>
+#include <string>
+#include <unordered_map>
 
 #include "rows.h"
 
@@ -22,12 +29,13 @@ const uint8_t *flags(const In<bool> &booleans) { return reinterpret_cast<const u
 
 // What a tuple of arrays holds, kept as long as few others are asked for: reading ten arrays of Python costs more
 // than most that is done with them. The tuple is kept, too, so that no other one has its address.
-template <typename Parsed> const Parsed &parsed(const nb::tuple &fields) {
+template <typename Parsed> std::shared_ptr<const Parsed> parsed(const nb::tuple &fields) {
     constexpr size_t MOST = 16;
-    static auto *kept = new std::deque<std::pair<nb::tuple, Parsed>>; // never destroyed: Python may be gone by then
+    using Kept = std::deque<std::pair<nb::tuple, std::shared_ptr<const Parsed>>>;
+    static auto *kept = new Kept; // never destroyed: Python may be gone by then
     for (const auto &[tuple, found] : *kept)
         if (tuple.is(fields)) return found;
-    kept->emplace_back(fields, Parsed(fields));
+    kept->emplace_back(fields, std::make_shared<const Parsed>(fields));
     if (kept->size() > MOST) kept->pop_front();
     return kept->back().second;
 }
@@ -171,16 +179,6 @@ auto sums_by_byte(In<double> weights, In<uint8_t> bytes) {
     std::unique_ptr<double[]> out(new double[256]());
     add_sums(weights, bytes, 1.0, out.get());
     return fresh(std::move(out), {256});
-}
-
-auto mixed_sums(nb::sequence scales, nb::sequence weights, nb::sequence bytes, double last) {
-    const size_t count = nb::len(scales);
-    require(nb::len(weights) == count && nb::len(bytes) == count, "scales, weights and bytes differ in number");
-    std::unique_ptr<double[]> out(new double[257]());
-    for (size_t k = 0; k < count; ++k)
-        add_sums(nb::cast<In<double>>(weights[k]), nb::cast<In<uint8_t>>(bytes[k]), nb::cast<double>(scales[k]), out.get());
-    out[256] = last;
-    return fresh(std::move(out), {257});
 }
 
 auto two_greatest(In<double> values) {
@@ -343,14 +341,15 @@ template <typename Forbid> void forbid_pairs(const Forest &f, int64_t left, cons
 auto pair_mask(int64_t left, nb::tuple forest, size_t rows) {
     std::unique_ptr<bool[]> allowed(new bool[rows]);
     std::fill(allowed.get(), allowed.get() + rows, true);
-    forbid_pairs(parsed<Forest>(forest), left, [&](int32_t row) {
+    forbid_pairs(*parsed<Forest>(forest), left, [&](int32_t row) {
         if (row >= 0) allowed[row] = false;
     });
     return fresh(std::move(allowed), {rows});
 }
 
 #include "successors.h"
-#include "reading.h"
+#include "automaton.h"
+#include "frontier.h"
 
 // -- byte pair encoding ---------------------------------------------------------------------------
 
@@ -401,7 +400,8 @@ auto merge_symbols(In<int32_t> start, In<int64_t> keys, In<int32_t> ranks, In<in
 } // namespace
 
 NB_MODULE(_native, module) {
-    module.attr("CONTRACT") = 2; // as in numpy_reference.py
+    nb::set_leak_warnings(false); // what is remembered is never destroyed: Python may be gone by then
+    module.attr("CONTRACT") = 3; // as in numpy_reference.py
     module.def("log_softmax", &log_softmax, nb::arg("logits"));
     // An order of int32 is taken as it is; any other integers are widened, so that none wraps around.
     module.def("sorted_weights", &sorted_weights, nb::arg("row"), nb::arg("order").noconvert(), nb::arg("allowed"));
@@ -411,15 +411,13 @@ NB_MODULE(_native, module) {
     module.def("sums_of_groups", &sums_of_groups_wide, nb::arg("row"), nb::arg("order"), nb::arg("allowed"),
                nb::arg("starts"));
     module.def("sums_by_byte", &sums_by_byte, nb::arg("weights"), nb::arg("bytes_"));
-    module.def("mixed_sums", &mixed_sums, nb::arg("scales"), nb::arg("weights"), nb::arg("bytes_"), nb::arg("last"));
     module.def("two_greatest", &two_greatest, nb::arg("values"));
-    module.def("read_surely", &read_surely, nb::arg("tables"), nb::arg("contexts"), nb::arg("pending_log"));
     module.def("choose_tokens", &choose_tokens, nb::arg("verdicts"), nb::arg("groups"), nb::arg("free"),
                nb::arg("reachable"));
     module.def("successor_mask", &successor_mask, nb::arg("rule"), nb::arg("low"), nb::arg("high"));
     module.def("allowed_rows", &allowed_rows, nb::arg("successors"), nb::arg("low"), nb::arg("high"));
-    module.def("beginnings", &beginnings, nb::arg("tables"), nb::arg("successors"), nb::arg("text"));
     module.def("pair_mask", &pair_mask, nb::arg("left"), nb::arg("forest"), nb::arg("rows"));
     module.def("merge_symbols", &merge_symbols, nb::arg("symbols"), nb::arg("keys"), nb::arg("ranks"),
                nb::arg("merged"));
+    define_frontier(module);
 }

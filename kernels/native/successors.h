@@ -5,21 +5,30 @@ struct ByteTables {
     In<int32_t> order;
     In<int64_t> row_of;
     In2<uint8_t> columns;
-    In<int64_t> lengths, first_byte_starts;
+    In<int64_t> lengths, first_byte_starts, long_rows;
+    In2<uint8_t> long_columns;
 
     explicit ByteTables(const nb::tuple &fields)
         : order(nb::cast<In<int32_t>>(fields[0])), row_of(nb::cast<In<int64_t>>(fields[1])),
           columns(nb::cast<In2<uint8_t>>(fields[2])), lengths(nb::cast<In<int64_t>>(fields[3])),
-          first_byte_starts(nb::cast<In<int64_t>>(fields[4])) {
+          first_byte_starts(nb::cast<In<int64_t>>(fields[4])), long_rows(nb::cast<In<int64_t>>(fields[5])),
+          long_columns(nb::cast<In2<uint8_t>>(fields[6])) {
         const size_t rows = order.size();
         require(columns.shape(1) == rows && lengths.size() == rows, "order, columns and lengths differ in length");
         require(first_byte_starts.size() == 257 && static_cast<size_t>(first_byte_starts.data()[256]) == rows,
                 "the first bytes' rows do not end with the last row");
+        require(long_columns.shape(1) == long_rows.size(), "long rows and their columns differ in length");
     }
 
     size_t rows() const { return order.size(); }
-    size_t depth() const { return columns.shape(0); }
-    const uint8_t *column(size_t depth) const { return columns.data() + depth * rows(); }
+
+    // The bytes at `depth` of the tokens from row `low` on, which are as long.
+    const uint8_t *bytes_at(size_t depth, size_t low) const {
+        if (depth < columns.shape(0)) return columns.data() + depth * rows() + low;
+        const int64_t *first = long_rows.data(), *end = first + long_rows.size();
+        const size_t place = std::lower_bound(first, end, static_cast<int64_t>(low)) - first;
+        return long_columns.data() + (depth - columns.shape(0)) * long_rows.size() + place;
+    }
 
     // Of rows [low, high), which share `depth` bytes and go on, those that go on with `byte`.
     std::pair<size_t, size_t> narrow(size_t low, size_t high, size_t depth, uint8_t byte) const {
@@ -27,8 +36,10 @@ struct ByteTables {
             const int64_t *starts = first_byte_starts.data() + byte;
             return {static_cast<size_t>(starts[0]), static_cast<size_t>(starts[1])};
         }
-        const auto [from, to] = std::equal_range(column(depth) + low, column(depth) + high, byte);
-        return {from - column(depth), to - column(depth)};
+        if (low == high) return {low, low};
+        const uint8_t *bytes = bytes_at(depth, low);
+        const auto [from, to] = std::equal_range(bytes, bytes + (high - low), byte);
+        return {low + (from - bytes), low + (to - bytes)};
     }
 
     // The first of rows [low, high) that is longer than `length`; shorter ones stand first.
@@ -56,11 +67,16 @@ class Successors {
             const auto fields = nb::cast<nb::tuple>(given);
             verdicts = nb::cast<In<int8_t>>(fields[0]);
             left = nb::cast<int64_t>(fields[1]);
-            if (left >= 0) forest = &parsed<Forest>(nb::cast<nb::tuple>(fields[2]));
+            if (left >= 0) forest = parsed<Forest>(nb::cast<nb::tuple>(fields[2]));
         } else {
             mask = nb::cast<In<bool>>(given);
         }
     }
+
+    Successors(In<int8_t> verdicts, int64_t left, std::shared_ptr<const Forest> forest)
+        : verdicts(std::move(verdicts)), left(left), forest(std::move(forest)) {}
+
+    bool is_rule() const { return !mask.is_valid(); }
 
     size_t size() const { return mask.is_valid() ? mask.size() : verdicts.size(); }
 
@@ -78,6 +94,17 @@ class Successors {
         if (mask.is_valid()) return mask.data()[row];
         tell(row, row + 1, &allowed);
         return allowed;
+    }
+
+    bool any(size_t low, size_t high) const {
+        if (high - low <= FEW) {
+            for (; low < high; ++low)
+                if (at(low)) return true;
+            return false;
+        }
+        std::vector<uint8_t> scratch;
+        const uint8_t *allowed = within(low, high, scratch);
+        return std::any_of(allowed, allowed + (high - low), [](uint8_t one) { return one; });
     }
 
     // By the rule.
@@ -104,7 +131,7 @@ class Successors {
     In<bool> mask;
     In<int8_t> verdicts;
     int64_t left = -1;
-    const Forest *forest = nullptr;
+    std::shared_ptr<const Forest> forest;
 };
 
 auto successor_mask(nb::tuple rule, size_t low, size_t high) {
@@ -119,23 +146,4 @@ nb::object allowed_rows(nb::object successors, size_t low, size_t high) {
     if (nb::isinstance<nb::tuple>(successors))
         return nb::cast(successor_mask(nb::cast<nb::tuple>(successors), low, high));
     return successors[nb::slice(nb::int_(low), nb::int_(high), nb::none())];
-}
-
-nb::object beginnings(nb::tuple fields, nb::handle given, nb::bytes text) {
-    const ByteTables &tables = parsed<ByteTables>(fields);
-    const Successors successors(given);
-    require(successors.size() == tables.rows(), "order and allowed differ in length");
-    require(text.size() <= tables.depth(), "the text is longer than the columns");
-    std::vector<uint8_t> scratch;
-    nb::list ended;
-    size_t low = 0, high = tables.rows();
-    for (size_t depth = 0; depth < text.size(); ++depth) {
-        std::tie(low, high) = tables.narrow(low, high, depth, static_cast<uint8_t>(text.c_str()[depth]));
-        if (depth + 1 == text.size() || low == high) break;
-        const size_t over = tables.longer(low, high, depth + 1);
-        for (; low < over; ++low)
-            if (successors.at(low)) ended.append(low);
-    }
-    const uint8_t *allowed = successors.within(low, high, scratch);
-    return nb::make_tuple(std::any_of(allowed, allowed + (high - low), [](uint8_t one) { return one; }), ended);
 }

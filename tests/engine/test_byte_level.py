@@ -95,7 +95,7 @@ def test_a_token_by_itself_is_judged_as_any_context(
     """What is looked up for one token, against what is derived from the shape of its text."""
     tokens = [(token,) for token in tokenizer.vocab.order.tolist()]
     looked_up = [tokenizer._judge(token) for token in tokens]
-    rules = [tokenizer._rule_alone(token) for (token,) in tokens]
+    rules = [tokenizer._rule_of_one(token) for (token,) in tokens]
     assert sum(tokenizer._cuts.alone_of[token] >= 0 for (token,) in tokens) > 0.7 * len(tokens)
     monkeypatch.setattr(ByteLevelBPE, "_judged_alone", lambda *_: None)
     for token, found, rule in zip(tokens, looked_up, rules, strict=True):

@@ -9,13 +9,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from engine import endings, suffix
+from engine import endings, frontier, suffix
 from engine.backends.base import StopSignal
 from engine.completer import Completer
-from engine.covers import STOP, CoverSpace
+from engine.covers import STOP
 from engine.endings import JOIN_BOUND
 from engine.errors import InputError
 from engine.fim import Template
+from engine.frontier import Canon
 from engine.protocol import result_from_wire, result_to_wire
 from engine.stop import Limits, whole_length
 from engine.suffix import SuffixSearch, is_inside_line, join_of
@@ -134,13 +135,14 @@ def test_what_may_follow_is_asked_once_for_each_end_of_the_tokens(
 ) -> None:
     """Texts tried beside each other differ far before the join: most of what they ask was asked already."""
     tokenizer, asked = model.toy.tokenizer, Counter[tuple[object, bytes]]()
-    find = CoverSpace._find_goes_on
+    find = Canon._find_goes_on
 
-    def counted(space: CoverSpace, tokens: TokenPath, text: bytes) -> bool:
+    def counted(canon: Canon, tokens: TokenPath, text: bytes) -> bool:
         asked[tokenizer.context_end(tokens), text] += 1
-        return find(space, tokens, text)
+        return find(canon, tokens, text)
 
-    monkeypatch.setattr(CoverSpace, "_find_goes_on", counted)
+    monkeypatch.setattr(frontier, "NATIVE", None)
+    monkeypatch.setattr(Canon, "_find_goes_on", counted)
     for tail, join in cases(model):
         asked.clear()
         searched(model, tail, join, with_stop=True, count=2)

@@ -11,7 +11,7 @@ import pytest
 from engine import segmentations
 from engine.backends.base import StopSignal
 from engine.cache import Scorer
-from engine.covers import STOP, CoverSpace, CoverState
+from engine.covers import STOP, CoverSpace
 from engine.fim import Budget, Template, build_prompt
 from engine.segmentations import all_segmentations
 from engine.tokenizers.utf8 import partial_length
@@ -209,9 +209,8 @@ def test_pruning_asks_nothing_and_drops_what_holds_nothing(case: tuple[ToyModel,
         assert scorer.backend.tokens_evaluated == evaluated
         assert pruned.pruned is pruned
         for cover in state.pending:
-            found = resolved(
-                CoverState(state.space, state.fixed, state.settled, state.text, pending=(cover,))
-            )
+            none = state.space.begin(state.fixed, state.settled, state.text)
+            found = resolved(none.with_pending([(cover.tokens, cover.start, cover.log_weight)]))
             assert bool(found.contexts) == (cover in pruned.pending), (text, cover)
         dropped += len(state.pending) - len(pruned.pending)
         assert np.array_equal(resolved(pruned).shares.known, resolved(state).shares.known), text

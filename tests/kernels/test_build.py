@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from engine import kernels
+from engine import frontier, kernels
 from engine_kernels import numpy_reference
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +56,10 @@ def test_all_kernels_are_used_through_the_facade(native: ModuleType) -> None:
     assert {path.name for path in users} == {"kernels.py", "kept.py"}
     assert native.CONTRACT == numpy_reference.CONTRACT
     offered = {name for name in dir(native) if callable(getattr(native, name)) and not name.startswith("_")}
+    covers = {name for name in offered if isinstance(getattr(native, name), type)}
+    assert covers == {"Automaton", "Canon", "Context", "Frontier", "Pending"}
+    assert covers - {"Automaton"} <= set(dir(frontier))
+    offered -= covers
     assert len(offered) > 3 and offered <= set(dir(kernels)) and offered <= set(dir(numpy_reference))
 
 

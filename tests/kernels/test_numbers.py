@@ -127,26 +127,12 @@ def test_sums_by_byte(native: ModuleType, data: st.DataObject) -> None:
     assert_close(found, reference.sums_by_byte(weights, bytes_))
 
 
-@settings(deadline=None)
-@given(st.data())
-def test_mixed_sums(native: ModuleType, data: st.DataObject) -> None:
-    parts = [np.sort(part) for part in data.draw(st.lists(arrays(np.uint8, st.integers(0, 20)), max_size=4))]
-    weights = [data.draw(arrays(np.float64, len(part), elements=st.floats(0, 1))) for part in parts]
-    scales = [data.draw(st.floats(0, 1)) for _ in parts]
-    found = native.mixed_sums(scales, weights, parts, 0.25)
-    assert_close(found, reference.mixed_sums(scales, weights, parts, 0.25))
-    assert found.shape == (257,) and found[256] == 0.25
-
-
-def test_sums_that_cannot_be_mixed_are_refused(native: ModuleType) -> None:
-    one, two = np.ones(2), np.array([1, 0], dtype=np.uint8)
+def test_bytes_that_do_not_ascend_are_refused(native: ModuleType) -> None:
     for kernels in (native, reference):
-        with pytest.raises(ValueError, match="number"):
-            kernels.mixed_sums([1.0, 1.0], [one], [two], 0.0)
         with pytest.raises(ValueError, match="ascend"):
-            kernels.mixed_sums([1.0], [one], [two], 0.0)
+            kernels.sums_by_byte(np.ones(2), np.array([1, 0], dtype=np.uint8))
         with pytest.raises(ValueError, match="length"):
-            kernels.mixed_sums([1.0], [one[:1]], [two], 0.0)
+            kernels.sums_by_byte(np.ones(1), np.array([0, 1], dtype=np.uint8))
 
 
 @settings(deadline=None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from itertools import pairwise
 from types import ModuleType
 
@@ -117,29 +116,6 @@ def test_single_pairs(native: ModuleType) -> None:
             rule = SuccessorRule(np.ones(rows, dtype=np.int8), left, forest)
             found = [bool(native.successor_mask(rule, row, row + 1)[0]) for row in range(rows)]
             assert found == reference.pair_mask(left, forest, rows).tolist(), (seed, left)
-
-
-def test_beginnings(native: ModuleType) -> None:
-    random_, seen = np.random.default_rng(1), Counter[bool]()
-    tokenizer = trained("none", CODE * 3 + TORTURE, merges=250).tokenizer
-    vocab = tokenizer.vocab
-    for _ in range(600):
-        token = vocab.sorted_bytes[random_.integers(vocab.rows)]
-        more = vocab.sorted_bytes[random_.integers(vocab.rows)]
-        text = (token[: random_.integers(len(token) + 1)] + more[: random_.integers(len(more) + 1)])[:24]
-        verdicts = random_.integers(0, 3, vocab.rows).astype(np.int8)
-        rule = SuccessorRule(verdicts, int(random_.integers(-1, len(vocab))), tokenizer._pairs.forest)
-        mask = reference.successor_mask(rule, 0, vocab.rows)
-        spelled = [(row, vocab.sorted_bytes[row]) for row in np.flatnonzero(mask).tolist()]
-        is_begun = any(found.startswith(text) for _, found in spelled)
-        ended = [row for row, found in spelled if text.startswith(found) and found != text]
-        for kernels in (native, reference):
-            for allowed in (rule, mask):
-                assert kernels.beginnings(vocab.tables, allowed, text) == (is_begun, ended)
-            with pytest.raises(ValueError, match="longer than the columns"):
-                kernels.beginnings(vocab.tables, rule, b"a" * 25)
-        seen.update([is_begun, bool(ended)])
-    assert min(seen.values()) > 100
 
 
 def test_pair_masks_of_late_tokens(native: ModuleType) -> None:
