@@ -205,9 +205,9 @@ class Cost:
     other_ms: float
 
 
-def complete(model: Model, library: Timed, prefix: bytes, max_tokens: int) -> Cost:
+def complete(model: Model, library: Timed, shown: bytes, max_tokens: int) -> Cost:
     """Costs of one completion from a resident prompt and an empty row cache."""
-    request = Request(prefix[-SHOWN_BYTES:], max_tokens=max_tokens)
+    request = Request(shown, max_tokens=max_tokens)
     Completer(model).warm(request, StopSignal())
     _, state = Completer(replace(model, scorer=Scorer(model.backend))).open(request, StopSignal())
     decoder = Decoder(state.space, limits_of(request, StopSignal()))
@@ -240,12 +240,14 @@ def middles(model_name: str | None, count: int, seed: int, max_tokens: int) -> d
     }  # fmt: skip
 
 
-def shares(model_name: str | None, count: int, seed: int, max_tokens: int) -> dict[str, Any]:
-    """Milliseconds a model evaluation, of the model and of the byte layer."""
+def shares(
+    model_name: str | None, count: int, seed: int, max_tokens: int, shown_bytes: int
+) -> dict[str, Any]:
+    """Milliseconds a model evaluation, of the model and of the byte layer; prompts have `shown_bytes`."""
     model = load_model(model_name)
     library = timed(model.backend)
     cursors = draw_cursors(PACKAGES, count, seed)
-    costs = [complete(model, library, cursor.prefix, max_tokens) for cursor in cursors]
+    costs = [complete(model, library, cursor.prefix[-shown_bytes:], max_tokens) for cursor in cursors]
     parts = {"first": costs[:FIRST_COMPLETIONS], "later": costs[FIRST_COMPLETIONS:]}
     result: dict[str, Any] = {"kernels": "native" if kernels.NATIVE else "numpy", "model": model.name}
     for name, part in parts.items():
@@ -262,6 +264,7 @@ def shares_apart(options: argparse.Namespace, which: str) -> dict[str, Any]:
     """`shares` in a process of its own, with native kernels or without."""
     argv = [sys.executable, "-m", "bench.kernels", "--inner", "--cursors", str(options.cursors)]
     argv += ["--seed", str(options.seed), "--max-tokens", str(options.max_tokens)]
+    argv += ["--shown-bytes", str(options.shown_bytes)]
     argv += ["--model", options.model] if options.model else []
     environment = os.environ | {"MIDWORD_KERNELS": which}
     done = subprocess.run(argv, env=environment, stdout=subprocess.PIPE, check=True)
@@ -301,6 +304,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cursors", type=int, default=30)
     parser.add_argument("--max-tokens", type=int, default=24)
+    parser.add_argument("--shown-bytes", type=int, default=SHOWN_BYTES, help="of the prompt (%(default)s)")
     parser.add_argument("--model", default=None)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--vocabularies", default="49152,151936,262144")
@@ -312,7 +316,8 @@ def main() -> None:
         print(json.dumps(middles(options.model, options.cursors, options.seed, options.max_tokens)))
         return
     if options.inner:
-        print(json.dumps(shares(options.model, options.cursors, options.seed, options.max_tokens)))
+        given = options.model, options.cursors, options.seed, options.max_tokens, options.shown_bytes
+        print(json.dumps(shares(*given)))
         return
     if kernels.NATIVE is None:
         parser.exit(2, "bench.kernels: the native kernels are not built here; see kernels/README.md\n")

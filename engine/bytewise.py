@@ -116,7 +116,7 @@ class ByteDecoder(Generic[State]):
             stretches.append(Stretch(state, so_far.text, run, so_far.logp))
             so_far.logp += run.logp
             so_far.add(run.text)
-            if run.ends:
+            if run.symbols[-1] == STOP:
                 reason = "end-of-middle"
                 break
             state = run.state

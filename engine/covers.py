@@ -255,7 +255,9 @@ class CoverState:
 
         Never asks the model. This state if there are none.
         """
-        if not self._is_pruned and self._pruned is None:
+        if self._is_pruned or self.frontier.is_open:
+            return self
+        if self._pruned is None:
             self._prune()
         return self._pruned or self
 

@@ -60,7 +60,8 @@ class Run(Generic[State]):
     @property
     def text(self) -> bytes:
         """The bytes."""
-        return bytes(self.symbols[:-1] if self.ends else self.symbols)
+        symbols = self.symbols
+        return bytes(symbols[:-1] if symbols and symbols[-1] == STOP else symbols)
 
     @property
     def ends(self) -> bool:

@@ -56,9 +56,10 @@ class NativeBackend:
         self, context: Sequence[int], tree: TokenTree, wanted: Sequence[int], stop: StopSignal
     ) -> list[FloatArray]:
         """See `Backend.score`. A row is the same bit for bit however it is asked for."""
-        if len(context) + len(tree) > self.context_length:
+        nodes, parents = tree.tokens, tree.parents
+        if len(context) + len(nodes) > self.context_length:
             self._check_room(len(context), tree)
-        left = self._model.begin(context, tree.tokens, tree.parents, wanted)
+        left = self._model.begin(context, nodes, parents, wanted)
         rows: list[FloatArray] = []
         while left:
             stop.check()

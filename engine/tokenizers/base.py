@@ -101,8 +101,10 @@ class Tokenizer(Protocol):
         ...
 
     def joined_alone(self, left: int, right: int) -> int | None:
-        """The group whose rule holds behind two tokens of these groups, too, if no merge crosses between them
-        and texts behind them may still change both of their words. None if there is none."""
+        """The group whose rule holds behind two tokens of these groups, too, unless a merge crosses there.
+
+        Both are parts of one word, which texts behind them may still change. None if there is none.
+        """
         ...
 
     def rule_alone(self, group: int) -> tuple[npt.NDArray[np.int8], Forest, bool] | None:

@@ -153,10 +153,11 @@ class TokenCuts:
         return self._stable_of(left, right)
 
     def joined_group(self, left: int, right: int) -> int | None:
-        """The group of tokens that look like two of these groups side by side, if no text behind them can
-        change nothing of either. None if there is none, or their shapes do not tell."""
-        shape = self._pretokenizer.shapes.joined(self._others.shapes[left], self._others.shapes[right])
-        if shape is None or self._pretokenizer.stable_part(shape)[1] > 0:
+        """The group of tokens that look like two of these groups side by side, if these are one word that may
+        still change. None if there is none, or their shapes do not tell."""
+        cut = self._pretokenizer
+        shape = cut.shapes.joined(self._others.shapes[left], self._others.shapes[right])
+        if shape is None or cut.stable_part(shape)[1] > 0 or len(cut.split(shape)) > 1:
             return None
         return self._number_of.get(shape)
 

@@ -149,8 +149,7 @@ class Automaton {
         return found;
     }
 
-    // `behind` as far as groups tell it, or null. Words of several tokens are taken for one token, so what is stable of
-    // them is known only if nothing is.
+    // `behind` as far as groups tell it, or null. Several tokens that look like one are parts of one word.
     StatePtr behind_group(const nb::object &tokenizer, const State &state, int32_t token) {
         const int32_t left = state.group, right = group(token);
         const int kept = told(tokenizer, "stable_alone", stable, left, right);
@@ -159,7 +158,7 @@ class Automaton {
             tokens.push_back(token);
             return intern(std::move(tokens), joined_group(tokenizer, state, token));
         }
-        if (kept < 0 || state.tokens.size() > 1) return nullptr;
+        if (kept < 0) return nullptr;
         return kept == 1 ? alone(token) : intern({});
     }
 

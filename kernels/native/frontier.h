@@ -9,20 +9,28 @@ double log_of_sum(double a, double b) {
     return most == NOTHING ? most : most + std::log1p(std::exp(std::min(a, b) - most));
 }
 
-FAST_CLONES double greatest_of(const double *values, size_t count) {
-    double lanes[2 * LANES];
-    std::fill(lanes, lanes + 2 * LANES, NOTHING);
-    size_t i = 0;
-    for (; i + 2 * LANES <= count; i += 2 * LANES)
-        for (size_t lane = 0; lane < 2 * LANES; ++lane)
-            lanes[lane] = values[i + lane] > lanes[lane] ? values[i + lane] : lanes[lane];
-    for (; i < count; ++i) lanes[0] = std::max(lanes[0], values[i]);
-    return *std::max_element(lanes, lanes + 2 * LANES);
+constexpr size_t PEAK_SIZE = 64;
+
+// The greatest of each PEAK_SIZE values; NaN counts as nothing.
+FAST_CLONES void find_peaks(const double *values, size_t count, double *peaks) {
+    for (size_t start = 0; start < count; start += PEAK_SIZE) {
+        double lanes[LANES];
+        std::fill(lanes, lanes + LANES, NOTHING);
+        const size_t end = std::min(count, start + PEAK_SIZE);
+        size_t i = start;
+        for (; i + LANES <= end; i += LANES)
+            for (size_t lane = 0; lane < LANES; ++lane)
+                lanes[lane] = values[i + lane] > lanes[lane] ? values[i + lane] : lanes[lane];
+        for (size_t half = LANES / 2; half; half /= 2)
+            for (size_t lane = 0; lane < half; ++lane)
+                lanes[lane] = lanes[lane + half] > lanes[lane] ? lanes[lane + half] : lanes[lane];
+        for (; i < end; ++i) lanes[0] = values[i] > lanes[0] ? values[i] : lanes[0];
+        *peaks++ = lanes[0];
+    }
 }
 
-// The likeliest tokens of a row, more and more of them.
-class Likely {
-  public:
+// The tokens of a row that are at least a ten-thousandth as likely as the likeliest one.
+struct Likely {
     struct Token {
         size_t row;
         double weight;
@@ -30,31 +38,22 @@ class Likely {
     std::vector<Token> tokens; // that are text, in the order of their rows
     double rest = 1;           // what all others hold together, at most
 
-    explicit Likely(const In<double> &row) : row(row), peaks((row.size() + SIZE - 1) / SIZE) {
-        for (size_t block = 0; block < peaks.size(); ++block)
-            peaks[block] = greatest_of(row.data() + block * SIZE, std::min(SIZE, row.size() - block * SIZE));
-        peak = *std::max_element(peaks.begin(), peaks.end());
-    }
-
-    // Those that are at least `share` as likely as the likeliest one; false if these are many.
-    bool gather(const ByteTables &tables, double share) {
-        constexpr double ROUNDING = 1e-9;
-        constexpr size_t MANY = 4096;
-        const double least = peak + std::log(share);
+    Likely(const In<double> &row, const ByteTables &tables) {
+        constexpr double LEAST_LOG_SHARE = -9.21, ROUNDING = 1e-9;
+        std::vector<double> peaks((row.size() + PEAK_SIZE - 1) / PEAK_SIZE);
+        find_peaks(row.data(), row.size(), peaks.data());
+        const double least = *std::max_element(peaks.begin(), peaks.end()) + LEAST_LOG_SHARE;
         const size_t count = std::min(row.size(), tables.row_of.size());
-        tokens.clear(), rest = 1;
         for (size_t block = 0; block < peaks.size(); ++block) {
             if (!(peaks[block] >= least)) continue;
-            for (size_t token = block * SIZE; token < std::min(count, (block + 1) * SIZE); ++token) {
+            for (size_t token = block * PEAK_SIZE; token < std::min(count, (block + 1) * PEAK_SIZE); ++token) {
                 const int64_t place = row.data()[token] >= least ? tables.row_of.data()[token] : -1;
                 if (place >= 0) tokens.push_back({static_cast<size_t>(place), std::exp(row.data()[token])});
             }
-            if (tokens.size() > MANY) return false;
         }
         std::sort(tokens.begin(), tokens.end(), [](const Token &a, const Token &b) { return a.row < b.row; });
         for (const Token &token : tokens) rest -= token.weight;
         rest = std::max(rest, 0.0) + ROUNDING;
-        return true;
     }
 
     // The first of the tokens that stands in this row or behind it.
@@ -63,12 +62,6 @@ class Likely {
                                             [](const Token &token, size_t row) { return token.row < row; });
         return tokens.data() + (found - tokens.begin());
     }
-
-  private:
-    static constexpr size_t SIZE = 64;
-    const In<double> &row;
-    std::vector<double> peaks; // of SIZE tokens each
-    double peak;
 };
 
 // One tokenizer and the tokens that end a text: the canonical law.
@@ -492,20 +485,17 @@ class Frontier {
         if (known[best] > enough || (known[best] > 0 && known[best] >= second_to(best, known) + unknown)) return {best, -1};
         if (!lead) return {-1, -1};
         others += unknown - unit.pending - largest;
-        Likely likely(lead->scored->row);
-        for (const double share : {1e-3, 1e-5}) { // few tokens mostly tell
-            if (!likely.gather(tables(), share)) break;
-            double sums[256];
-            std::copy(known, known + 256, sums);
-            for (const Likely::Token &token : likely.tokens) sums[tables().columns.data()[token.row]] += largest * token.weight;
-            const int first = greatest_byte(sums);
-            const double least = std::min(enough, second_to(first, sums) + unknown - largest + largest * likely.rest) - known[first];
-            const Likely::Token *from = likely.from(tables().first_byte_starts.data()[first]),
-                                *to = likely.from(tables().first_byte_starts.data()[first + 1]);
-            if (!holds(*lead->scored, from, to, least / largest, (sums[first] - known[first]) / largest)) continue;
-            return {first, unit.pending > 0 ? -1 : second_behind(first, *lead->scored, from, to, likely.rest + others / largest)};
-        }
-        return {-1, -1};
+        const Likely likely(lead->scored->row, tables());
+        double sums[256];
+        std::copy(known, known + 256, sums);
+        for (const Likely::Token &token : likely.tokens) sums[tables().columns.data()[token.row]] += largest * token.weight;
+        const int first = greatest_byte(sums);
+        const double least = std::min(enough, second_to(first, sums) + unknown - largest + largest * likely.rest) - known[first];
+        const Likely::Token *from = likely.from(tables().first_byte_starts.data()[first]),
+                            *to = likely.from(tables().first_byte_starts.data()[first + 1]);
+        if (!holds(*lead->scored, from, to, least / largest, (sums[first] - known[first]) / largest)) return {-1, -1};
+        const bool is_sole = unit.pending == 0; // else what is pending counts beside all tokens of the first byte
+        return {first, is_sole ? second_behind(first, *lead->scored, from, to, likely.rest + others / largest) : -1};
     }
 
     static int greatest_byte(const double *sums) { return static_cast<int>(std::max_element(sums, sums + 256) - sums); }
