@@ -165,6 +165,7 @@ class Automaton {
     int32_t joined_group(const nb::object &tokenizer, const State &state, int32_t token) {
         const int32_t found = told(tokenizer, "joined_alone", joined, state.group, group(token));
         if (found < 0) return found;
+        require(static_cast<size_t>(found) < groups, "there is no such group");
         const Rule *rule = rule_alone(tokenizer, state.group, state.tokens.back());
         const int64_t row = tables->row_of.data()[token];
         return rule && row >= 0 && !rule->forest->crosses(state.tokens.back(), row) ? found : UNTOLD;

@@ -35,25 +35,32 @@ struct Likely {
         size_t row;
         double weight;
     };
-    std::vector<Token> tokens; // that are text, in the order of their rows
+    std::vector<Token> tokens; // that are text, in the order of their rows; none if there are too many
     double rest = 1;           // what all others hold together, at most
 
-    Likely(const In<double> &row, const ByteTables &tables) {
+    // A stop token may be a text's token, too, if no text is canonical with it: it is among both.
+    Likely(const In<double> &row, const ByteTables &tables, const In<int64_t> &stop_tokens) {
         constexpr double LEAST_LOG_SHARE = -9.21, ROUNDING = 1e-9;
+        constexpr size_t TOO_MANY = 2048;
         std::vector<double> peaks((row.size() + PEAK_SIZE - 1) / PEAK_SIZE);
         find_peaks(row.data(), row.size(), peaks.data());
         const double least = *std::max_element(peaks.begin(), peaks.end()) + LEAST_LOG_SHARE;
         const size_t count = std::min(row.size(), tables.row_of.size());
-        for (size_t block = 0; block < peaks.size(); ++block) {
+        for (size_t block = 0; block < peaks.size() && tokens.size() < TOO_MANY; ++block) {
             if (!(peaks[block] >= least)) continue;
             for (size_t token = block * PEAK_SIZE; token < std::min(count, (block + 1) * PEAK_SIZE); ++token) {
                 const int64_t place = row.data()[token] >= least ? tables.row_of.data()[token] : -1;
                 if (place >= 0) tokens.push_back({static_cast<size_t>(place), std::exp(row.data()[token])});
             }
         }
+        if (tokens.size() >= TOO_MANY) tokens.clear();
         std::sort(tokens.begin(), tokens.end(), [](const Token &a, const Token &b) { return a.row < b.row; });
         for (const Token &token : tokens) rest -= token.weight;
         rest = std::max(rest, 0.0) + ROUNDING;
+        for (size_t i = 0; i < stop_tokens.size(); ++i) {
+            const size_t token = stop_tokens.data()[i];
+            if (token < count && tables.row_of.data()[token] >= 0) rest += std::exp(row.data()[token]);
+        }
     }
 
     // The first of the tokens that stands in this row or behind it.
@@ -298,7 +305,7 @@ class Frontier {
     }
 
     // (257,) by next byte and STOP; what pending covers hold; both of all.
-    nb::object shares() {
+    nb::object shares() const {
         std::unique_ptr<double[]> known(new double[257]());
         const double total = log_total();
         double unknown = 0;
@@ -485,7 +492,7 @@ class Frontier {
         if (known[best] > enough || (known[best] > 0 && known[best] >= second_to(best, known) + unknown)) return {best, -1};
         if (!lead) return {-1, -1};
         others += unknown - unit.pending - largest;
-        const Likely likely(lead->scored->row, tables());
+        const Likely likely(lead->scored->row, tables(), canon->stop_tokens);
         double sums[256];
         std::copy(known, known + 256, sums);
         for (const Likely::Token &token : likely.tokens) sums[tables().columns.data()[token.row]] += largest * token.weight;
@@ -545,8 +552,8 @@ class Frontier {
     }
 
     // Adds (257,) masses by next byte and STOP, in exp(unit.log).
-    void add_known(const Unit &unit, double *known) {
-        for (Context &c : contexts) {
+    void add_known(const Unit &unit, double *known) const {
+        for (const Context &c : contexts) {
             const double scale = std::exp(c.log_weight - unit.log);
             if (c.weights) {
                 add_begun(c, scale, known);
@@ -559,7 +566,7 @@ class Frontier {
     }
 
     // The symbol of most mass, and that mass, if what is pending cannot change which it is; else -1.
-    int certain(const Unit &unit, double &most) {
+    int certain(const Unit &unit, double &most) const {
         double known[257] = {};
         add_known(unit, known);
         const int best = static_cast<int>(std::max_element(known, known + 257) - known);

@@ -82,9 +82,9 @@ def close(log: float, other: float) -> bool:
 
 
 def begun(
-    native: ModuleType, tokenizer: Tokenizer, stop: int, settled: TokenPath = (), text: bytes = b""
+    native: ModuleType, tokenizer: Tokenizer, *stop: int, settled: TokenPath = (), text: bytes = b""
 ) -> Twins:
-    stops = np.array([stop], dtype=np.int64)
+    stops = np.array(stop, dtype=np.int64)
     canons = native.Canon(tokenizer, stops, native.Automaton(tokenizer)), Canon(tokenizer, stops)
     return Twins(*(canon.begin(settled, text) for canon in canons))
 
@@ -163,6 +163,8 @@ class AnySequence:
     text_start = b""
     missing_bytes = frozenset[int]()
     alone = None
+    never: int | None = None
+    """The row of a token that is never canonical."""
 
     def __init__(self, draw: np.random.Generator) -> None:
         letters = b"abcdefghijklmnopqrstuvwxyz" * 3 + bytes(range(0x80, 0xA0)) + b"\n"
@@ -181,7 +183,10 @@ class AnySequence:
         return tokens[-1:]
 
     def successor_rule(self, tokens: TokenPath) -> BoolArray:
-        return np.ones(self.vocab.rows, dtype=np.bool_)
+        allowed = np.ones(self.vocab.rows, dtype=np.bool_)
+        if self.never is not None:
+            allowed[self.never] = False
+        return allowed
 
     def may_end(self, tokens: TokenPath) -> bool:
         return True
@@ -217,6 +222,18 @@ def test_more_than_half_is_certain_whatever_is_pending(native: ModuleType) -> No
     for pending, expected in ((0.1, b"xyz"), (0.3, b"xy"), (0.8, b"")):
         twins = start.do("with_pending", [((3,), 0, float(np.log(pending)))])
         assert bytes(twins.read()[0]) == expected, pending
+
+
+def test_a_stop_token_that_looks_like_text_is_a_stop(native: ModuleType) -> None:
+    """No text is canonical with it, so what it holds is not its bytes'."""
+    tokenizer = AnySequence(np.random.default_rng(0))
+    vocab = tokenizer.vocab
+    tokenizer.never = vocab.sorted_bytes.index(b"xyz")
+    row = np.full(len(vocab), -np.inf)
+    for text, share in ((b"xyz", 0.5), (b"xy", 0.35), (b"a", 0.15)):
+        row[vocab.order[vocab.sorted_bytes.index(text)]] = np.log(share)
+    start = begun(native, tokenizer, len(vocab) - 1, int(vocab.order[tokenizer.never]))
+    assert start.do("with_context", (), 0, 0.0, row).read()[0] == [STOP]
 
 
 def test_what_does_not_fit_is_refused(native: ModuleType) -> None:
