@@ -15,7 +15,9 @@ from engine.errors import InputError
 from lsp_server.counts import Batch
 from lsp_server.statistics_store import KEPT_DAYS, MOST_ROWS, add, delete, read
 
-TODAY = date.today().isoformat()
+START = date.today()
+"""The day on which the tests began; some may end on the next one."""
+TODAY = START.isoformat()
 COUNT = (TODAY, "python", "own", "string", "shown")
 
 
@@ -43,8 +45,8 @@ def test_several_servers_at_once_lose_nothing(tmp_path: Path) -> None:
 
 def test_old_days_and_too_many_rows_go(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite3"
-    old = (date.today() - timedelta(days=KEPT_DAYS + 1)).isoformat()
-    yesterday = (date.today() - timedelta(days=1)).isoformat()
+    old = (START - timedelta(days=KEPT_DAYS + 1)).isoformat()
+    yesterday = (START - timedelta(days=1)).isoformat()
     add(path, Batch(Counter({(old, *COUNT[1:]): 1, COUNT: 1})))
     assert set(read(path).counts) == {COUNT}
     many = Counter(
