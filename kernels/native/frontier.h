@@ -1,208 +1,13 @@
 // The covers of the bytes read so far, and reading on. Definition: engine/frontier.py. Included by kernels.cpp.
 
-constexpr double MORE_THAN_HALF = 0.5 + 1e-9, MOST_BESIDE_PENDING = 0.999, SCORED_SHARE = 0.9, LEFT_BEHIND = 0.1;
-constexpr double NOTHING = -std::numeric_limits<double>::infinity();
+constexpr double MORE_THAN_HALF = 0.5 + 1e-9, SCORED_SHARE = 0.9, LEFT_BEHIND = 0.1; // as in the definitions
+constexpr double MOST_BESIDE_PENDING = 0.999; // of what is pending, less than it cannot be certain, whatever rounding does
 constexpr int STOP = 256;
 
 double log_of_sum(double a, double b) {
     const double most = std::max(a, b);
     return most == NOTHING ? most : most + std::log1p(std::exp(std::min(a, b) - most));
 }
-
-constexpr size_t PEAK_SIZE = 64;
-
-// The greatest of each PEAK_SIZE values; NaN counts as nothing.
-FAST_CLONES void find_peaks(const double *values, size_t count, double *peaks) {
-    for (size_t start = 0; start < count; start += PEAK_SIZE) {
-        double lanes[LANES];
-        std::fill(lanes, lanes + LANES, NOTHING);
-        const size_t end = std::min(count, start + PEAK_SIZE);
-        size_t i = start;
-        for (; i + LANES <= end; i += LANES)
-            for (size_t lane = 0; lane < LANES; ++lane)
-                lanes[lane] = values[i + lane] > lanes[lane] ? values[i + lane] : lanes[lane];
-        for (size_t half = LANES / 2; half; half /= 2)
-            for (size_t lane = 0; lane < half; ++lane)
-                lanes[lane] = lanes[lane + half] > lanes[lane] ? lanes[lane + half] : lanes[lane];
-        for (; i < end; ++i) lanes[0] = values[i] > lanes[0] ? values[i] : lanes[0];
-        *peaks++ = lanes[0];
-    }
-}
-
-// The tokens of a row that are at least a ten-thousandth as likely as the likeliest one.
-struct Likely {
-    struct Token {
-        size_t row;
-        double weight;
-    };
-    std::vector<Token> tokens; // that are text, in the order of their rows; none if there are too many
-    double rest = 1;           // what all others hold together, at most
-
-    // A stop token may be a text's token, too, if no text is canonical with it: it is among both.
-    Likely(const In<double> &row, const ByteTables &tables, const In<int64_t> &stop_tokens) {
-        constexpr double LEAST_LOG_SHARE = -9.21, ROUNDING = 1e-9;
-        constexpr size_t TOO_MANY = 2048;
-        std::vector<double> peaks((row.size() + PEAK_SIZE - 1) / PEAK_SIZE);
-        find_peaks(row.data(), row.size(), peaks.data());
-        const double least = *std::max_element(peaks.begin(), peaks.end()) + LEAST_LOG_SHARE;
-        const size_t count = std::min(row.size(), tables.row_of.size());
-        for (size_t block = 0; block < peaks.size() && tokens.size() < TOO_MANY; ++block) {
-            if (!(peaks[block] >= least)) continue;
-            for (size_t token = block * PEAK_SIZE; token < std::min(count, (block + 1) * PEAK_SIZE); ++token) {
-                const int64_t place = row.data()[token] >= least ? tables.row_of.data()[token] : -1;
-                if (place >= 0) tokens.push_back({static_cast<size_t>(place), std::exp(row.data()[token])});
-            }
-        }
-        if (tokens.size() >= TOO_MANY) tokens.clear();
-        std::sort(tokens.begin(), tokens.end(), [](const Token &a, const Token &b) { return a.row < b.row; });
-        for (const Token &token : tokens) rest -= token.weight;
-        rest = std::max(rest, 0.0) + ROUNDING;
-        for (size_t i = 0; i < stop_tokens.size(); ++i) {
-            const size_t token = stop_tokens.data()[i];
-            if (token < count && tables.row_of.data()[token] >= 0) rest += std::exp(row.data()[token]);
-        }
-    }
-
-    // The first of the tokens that stands in this row or behind it.
-    const Token *from(int64_t first) const {
-        const auto found = std::lower_bound(tokens.begin(), tokens.end(), static_cast<size_t>(first),
-                                            [](const Token &token, size_t row) { return token.row < row; });
-        return tokens.data() + (found - tokens.begin());
-    }
-};
-
-// One tokenizer and the tokens that end a text: the canonical law.
-struct Canon {
-    std::shared_ptr<Automaton> automaton;
-    nb::object tokenizer;
-    In<int64_t> stop_tokens;
-
-    Canon(nb::object tokenizer, In<int64_t> stop_tokens, std::shared_ptr<Automaton> automaton)
-        : automaton(std::move(automaton)), tokenizer(std::move(tokenizer)), stop_tokens(std::move(stop_tokens)) {}
-    const ByteTables &tables() const { return *automaton->tables; }
-};
-using CanonPtr = std::shared_ptr<const Canon>;
-
-// Tokens from where the covers begin: the one before, and the last.
-struct Path;
-using PathPtr = std::shared_ptr<const Path>;
-
-struct Path {
-    const PathPtr before; // null where the covers begin
-    const int32_t token;
-    const size_t length;
-    mutable StatePtr known;
-
-    Path(PathPtr before, int32_t token)
-        : before(std::move(before)), token(token), length(this->before ? this->before->length + 1 : 0) {}
-
-    State &state(const Canon &canon) const {
-        if (!known) known = canon.automaton->behind(canon.tokenizer, before->state(canon), token);
-        return *known;
-    }
-
-    nb::tuple tokens() const {
-        std::vector<int32_t> found(length);
-        const Path *path = this;
-        for (size_t i = length; i > 0; path = path->before.get()) found[--i] = path->token;
-        return tuple_of(found);
-    }
-};
-
-PathPtr behind(const PathPtr &before, int32_t token) { return std::make_shared<const Path>(before, token); }
-
-struct Pending {
-    PathPtr path;
-    size_t start;
-    double log_weight;
-
-    bool operator==(const Pending &other) const {
-        return start == other.start && log_weight == other.log_weight && path->length == other.path->length && [&] {
-            const Path *a = path.get(), *b = other.path.get();
-            for (; a != b && a->before; a = a->before.get(), b = b->before.get())
-                if (a->token != b->token) return false;
-            return true;
-        }();
-    }
-};
-
-std::vector<uint8_t> &scratch_for_masks() {
-    thread_local std::vector<uint8_t> scratch;
-    return scratch;
-}
-
-using Weights = std::shared_ptr<const double>;
-
-Weights owned(Blocks::Owned block) {
-    return Weights(block.release(), [](const double *held) { blocks().give(const_cast<double *>(held)); });
-}
-
-// What the model says behind a path, as far as it is canonical.
-struct Scored {
-    PathPtr path;
-    In<double> row;
-    std::shared_ptr<const Successors> allowed;
-    bool is_summed = false;
-    double first_byte_sums[256];
-    double stop_share = -1; // until it is asked for
-
-    Scored(const Canon &canon, PathPtr given, In<double> row) : path(std::move(given)), row(std::move(row)) {
-        allowed = canon.automaton->successors(canon.tokenizer, path->state(canon));
-    }
-
-    double stop(const Canon &canon, const nb::tuple &settled) {
-        if (stop_share >= 0) return stop_share;
-        stop_share = 0;
-        if (may_end(canon, settled))
-            for (size_t i = 0; i < canon.stop_tokens.size(); ++i) stop_share += std::exp(at(canon.stop_tokens.data()[i]));
-        return stop_share;
-    }
-
-    double at(int64_t token) const {
-        require(token >= 0 && static_cast<size_t>(token) < row.size(), "the row has no such token");
-        return row.data()[token];
-    }
-
-    // Weights of rows [low, high).
-    Weights weigh(const ByteTables &tables, size_t low, size_t high) const {
-        Blocks::Owned found = blocks().take(high - low);
-        double total = 0;
-        require(::weigh(row.data(), row.size(), tables.order.data() + low, allowed->within(low, high, scratch_for_masks()), high - low,
-                        found.get(), &total),
-                "order names a place outside of the row");
-        require(!std::isnan(total), "a weight is NaN");
-        return owned(std::move(found));
-    }
-
-    void sum_first_bytes(const ByteTables &tables) {
-        if (is_summed) return;
-        std::fill(first_byte_sums, first_byte_sums + 256, 0.0);
-        double total = 0;
-        require(weigh_groups(row.data(), row.size(), tables.order.data(),
-                             allowed->within(0, tables.rows(), scratch_for_masks()), tables.first_byte_starts.data(), 256,
-                             first_byte_sums, &total),
-                "order names a place outside of the row");
-        require(!std::isnan(total), "a weight is NaN");
-        is_summed = true;
-    }
-
-  private:
-    bool may_end(const Canon &canon, const nb::tuple &settled) const {
-        if (path->before) return canon.automaton->may_end(canon.tokenizer, path->before->state(canon), path->token);
-        return nb::cast<bool>(canon.tokenizer.attr("may_end")(settled));
-    }
-};
-
-// A scored context, whose last token is one of rows [low, high). Its weights are null as long as that is not begun.
-struct Context {
-    std::shared_ptr<Scored> scored;
-    size_t start, low, high;
-    double log_weight, log_mass;
-    Weights owner;
-    const double *weights = nullptr;
-
-    const PathPtr &path() const { return scored->path; }
-};
 
 class Frontier {
   public:
@@ -218,20 +23,14 @@ class Frontier {
     // The context behind `tokens`, whose last token starts at `start`; what ends inside the text is not kept.
     Frontier with_context(const std::vector<int32_t> &tokens, size_t start, double log_weight, In<double> row) const {
         Frontier found = closed();
-        PathPtr path = origin;
-        for (int32_t token : tokens) path = behind(path, checked(token));
         std::vector<Pending> ended;
-        found.open({path, start, log_weight}, std::move(row), ended);
+        found.open({path_of(tokens), start, log_weight}, std::move(row), ended);
         return found;
     }
 
     Frontier with_pending(const std::vector<std::tuple<std::vector<int32_t>, size_t, double>> &covers) const {
         Frontier found = closed();
-        for (const auto &[tokens, start, log_weight] : covers) {
-            PathPtr path = origin;
-            for (int32_t token : tokens) path = behind(path, checked(token));
-            found.pending.push_back({path, start, log_weight});
-        }
+        for (const auto &[tokens, start, log_weight] : covers) found.pending.push_back({path_of(tokens), start, log_weight});
         found.pending_log = log_sum(found.pending);
         return found;
     }
@@ -352,9 +151,13 @@ class Frontier {
         return found;
     }
 
-    int32_t checked(int32_t token) const {
-        require(token >= 0 && static_cast<size_t>(token) < tables().row_of.size(), "there is no such token");
-        return token;
+    PathPtr path_of(const std::vector<int32_t> &tokens) const {
+        PathPtr path = origin;
+        for (int32_t token : tokens) {
+            require(token >= 0 && static_cast<size_t>(token) < tables().row_of.size(), "there is no such token");
+            path = behind(path, token);
+        }
+        return path;
     }
 
     template <typename Test> static void drop(std::vector<Pending> &covers, const Test &test) {
@@ -487,17 +290,17 @@ class Frontier {
             unknown += mass;
             if (mass > largest) largest = mass, lead = &c;
         }
-        const int best = greatest_byte(known);
+        const int best = greatest(known, 256);
         const double enough = MORE_THAN_HALF * unit.total;
-        if (known[best] > enough || (known[best] > 0 && known[best] >= second_to(best, known) + unknown)) return {best, -1};
+        if (known[best] > enough || (known[best] > 0 && known[best] >= second_to(best, known, 256) + unknown)) return {best, -1};
         if (!lead) return {-1, -1};
         others += unknown - unit.pending - largest;
         const Likely likely(lead->scored->row, tables(), canon->stop_tokens);
         double sums[256];
         std::copy(known, known + 256, sums);
         for (const Likely::Token &token : likely.tokens) sums[tables().columns.data()[token.row]] += largest * token.weight;
-        const int first = greatest_byte(sums);
-        const double least = std::min(enough, second_to(first, sums) + unknown - largest + largest * likely.rest) - known[first];
+        const int first = greatest(sums, 256);
+        const double least = std::min(enough, second_to(first, sums, 256) + unknown - largest + largest * likely.rest) - known[first];
         const Likely::Token *from = likely.from(tables().first_byte_starts.data()[first]),
                             *to = likely.from(tables().first_byte_starts.data()[first + 1]);
         if (!holds(*lead->scored, from, to, least / largest, (sums[first] - known[first]) / largest)) return {-1, -1};
@@ -505,12 +308,14 @@ class Frontier {
         return {first, is_sole ? second_behind(first, *lead->scored, from, to, likely.rest + others / largest) : -1};
     }
 
-    static int greatest_byte(const double *sums) { return static_cast<int>(std::max_element(sums, sums + 256) - sums); }
+    static int greatest(const double *sums, int symbols) {
+        return static_cast<int>(std::max_element(sums, sums + symbols) - sums);
+    }
 
-    static double second_to(int best, const double *sums) {
+    static double second_to(int best, const double *sums, int symbols) {
         double most = 0;
-        for (int byte = 0; byte < 256; ++byte)
-            if (byte != best) most = std::max(most, sums[byte]);
+        for (int symbol = 0; symbol < symbols; ++symbol)
+            if (symbol != best) most = std::max(most, sums[symbol]);
         return most;
     }
 
@@ -525,12 +330,12 @@ class Frontier {
             if (tables().lengths.data()[token->row] == 1) unknown += token->weight;
             else sums[tables().columns.data()[tables().rows() + token->row]] += token->weight;
         }
-        const int best = greatest_byte(sums);
+        const int best = greatest(sums, 256);
         const auto is_other = [&](const Likely::Token &token) {
             return tables().lengths.data()[token.row] == 1 || tables().columns.data()[tables().rows() + token.row] != best;
         };
         from = std::find_if_not(from, to, is_other), to = std::find_if(from, to, is_other);
-        const double least = std::min(MORE_THAN_HALF * total, second_to(best, sums) + unknown);
+        const double least = std::min(MORE_THAN_HALF * total, second_to(best, sums, 256) + unknown);
         return holds(scored, from, to, least, sums[best]) ? best : -1;
     }
 
@@ -569,13 +374,11 @@ class Frontier {
     int certain(const Unit &unit, double &most) const {
         double known[257] = {};
         add_known(unit, known);
-        const int best = static_cast<int>(std::max_element(known, known + 257) - known);
+        const int best = greatest(known, STOP + 1);
         most = known[best];
-        double second = 0;
-        for (int symbol = 0; symbol < 257; ++symbol)
-            if (symbol != best) second = std::max(second, known[symbol]);
         if (most == 0) return unit.pending == 0 ? STOP : -1;
-        const bool is_sure = unit.pending == 0 || most > MORE_THAN_HALF * unit.total || most >= second + unit.pending;
+        const bool is_sure = unit.pending == 0 || most > MORE_THAN_HALF * unit.total ||
+                             most >= second_to(best, known, STOP + 1) + unit.pending;
         return is_sure ? best : -1;
     }
 };

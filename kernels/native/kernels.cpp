@@ -349,6 +349,8 @@ auto pair_mask(int64_t left, nb::tuple forest, size_t rows) {
 
 #include "successors.h"
 #include "automaton.h"
+#include "likely.h"
+#include "contexts.h"
 #include "frontier.h"
 
 // -- byte pair encoding ---------------------------------------------------------------------------
