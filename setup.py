@@ -21,19 +21,16 @@ OPTIONS = (
 )
 
 
-def extension(name: str, source: str) -> Extension:
-    """One module of kernels, from kernels/native."""
-    return Extension(
-        f"engine_kernels.{name}",
-        sources=[f"kernels/native/{source}", "kernels/native/nanobind_library.cpp"],
-        include_dirs=[str(NANOBIND / part) for part in ("include", "src", "ext/robin_map/include")],
-        define_macros=[("NDEBUG", None), ("NB_COMPACT_ASSERTIONS", None)],
-        depends=sorted(map(str, Path("kernels/native").glob("*.h"))),
-        extra_compile_args=OPTIONS,
-        extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
-        language="c++",
-        optional=True,
-    )
+NATIVE = Extension(
+    "engine_kernels._native",
+    sources=[f"kernels/native/{name}.cpp" for name in ("kernels", "transformer", "nanobind_library")],
+    include_dirs=[str(NANOBIND / part) for part in ("include", "src", "ext/robin_map/include")],
+    define_macros=[("NDEBUG", None), ("NB_COMPACT_ASSERTIONS", None)],
+    depends=sorted(map(str, Path("kernels/native").glob("*.h"))),
+    extra_compile_args=OPTIONS,
+    extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
+    language="c++",
+    optional=True,
+)
 
-
-setup(ext_modules=[extension("_native", "kernels.cpp"), extension("_transformer", "transformer.cpp")])
+setup(ext_modules=[NATIVE])

@@ -45,6 +45,7 @@ SuccessorRule = numpy_reference.SuccessorRule
 Successors = numpy_reference.Successors
 allowed_rows = _fastest(numpy_reference.allowed_rows)
 choose_tokens = _fastest(numpy_reference.choose_tokens)
+likeliest = _fastest(numpy_reference.likeliest)
 log_softmax = _fastest(numpy_reference.log_softmax)
 merge_symbols = _fastest(numpy_reference.merge_symbols)
 pair_mask = _fastest(numpy_reference.pair_mask)

@@ -38,12 +38,16 @@ _MATRICES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", 
 
 def is_built() -> bool:
     """Whether the kernels were compiled and this processor can run them."""
+    transformer = _transformer()
+    return transformer is not None and bool(transformer.is_supported())
+
+
+def _transformer() -> Any:
+    """The compiled class; None if the kernels were not compiled, or not for this kind of processor."""
     try:
-        module = import_module("engine_kernels._transformer")
+        return getattr(import_module("engine_kernels._native"), "Transformer", None)
     except ImportError:
-        return False
-    # An older build cannot plan.
-    return bool(module.is_supported()) and hasattr(module.Transformer, "begin")
+        return None
 
 
 def why_not(gguf: Gguf) -> str | None:
@@ -93,7 +97,7 @@ class Loading:
         self.cells = self.context_length + TREE_CELLS
         cell_bytes = 2 * 4 * self.sizes["layers"] * self.sizes["kv_heads"] * self.sizes["dimension"]
         kept = self.cells if kv_bytes is None else kv_bytes // cell_bytes
-        self._model = import_module("engine_kernels._transformer").Transformer(
+        self._model = _transformer()(
             **self.sizes,
             epsilon=float(gguf.metadata["llama.attention.layer_norm_rms_epsilon"]),
             rope_base=float(gguf.metadata.get("llama.rope.freq_base", 10_000.0)),

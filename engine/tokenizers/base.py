@@ -12,6 +12,9 @@ import numpy.typing as npt
 from engine.kernels import Forest, Successors
 from engine.vocab import BoolArray, SmallIntArray, Vocab
 
+PairArray = npt.NDArray[np.int16]
+UNTOLD, UNASKED = -1, -2
+
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
@@ -31,6 +34,10 @@ class Alone:
     """(tokens,) −1 for a token of which nothing is known."""
     merges_into_broken: bytes
     """(tokens,) whether a merge may cross from the token into one whose last character is broken off."""
+    stable: PairArray
+    """(groups, groups) what `stable_alone` tells: UNTOLD for None, UNASKED if it must be asked."""
+    joined: PairArray
+    """(groups, groups) what `joined_alone` tells, in the same way."""
 
 
 class Tokenizer(Protocol):

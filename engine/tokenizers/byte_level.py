@@ -16,13 +16,13 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, product
 
 import numpy as np
 
 from engine.errors import InputError
 from engine.kernels import Forest, SuccessorRule, Successors, successor_mask
-from engine.tokenizers.base import Alone, Encoding
+from engine.tokenizers.base import UNASKED, UNTOLD, Alone, Encoding
 from engine.tokenizers.bpe import MergeTable
 from engine.tokenizers.cuts import (
     ALWAYS,
@@ -98,6 +98,10 @@ class ByteLevelBPE:
         self._mergeable_rows: BoolArray = self._pairs.reachable[vocab.order]
         self._mergeable_rows[vocab.row_of[list(self._whole_ids)]] = False
         self._cuts = TokenCuts(vocab, pretokenizer)
+        groups = self._cuts.groups_alone
+        self._stable_alone, self._joined_alone = (
+            np.full((groups, groups), UNASKED, dtype=np.int16) for _ in range(2)
+        )
         self._reachable_broken = self._reachable_rows[self._cuts.broken_rows]
         self._may_merge_broken = self._pairs.may_cross_into(vocab.order[self._cuts.broken_rows]).tobytes()
         self._classes = {
@@ -113,7 +117,8 @@ class ByteLevelBPE:
         self._end_of = lru_cache(maxsize=4096)(self._cut_end)
         self._judged = lru_cache(maxsize=256)(self._judge)
         self._verdicts = lru_cache(maxsize=128)(self._find_verdicts)
-        self._verdicts_alone = lru_cache(maxsize=256)(self._judge_alone)
+        self._foreseen: dict[int, Verdicts] = {}
+        self._judged_group = lru_cache(maxsize=256)(self._judge_alone)
         self._undivided = lru_cache(maxsize=1024)(self._is_undivided)
         self._shape_of = lru_cache(maxsize=1024)(self._find_shape)
 
@@ -130,6 +135,13 @@ class ByteLevelBPE:
     def foresee(self) -> None:
         """Derives what most texts will need; worth it for tables that are kept."""
         self._cuts.foresee()
+        groups = self._cuts.common_groups
+        for left, right in product(groups, groups):
+            stable = self.stable_alone(left, right)
+            joined = self.joined_alone(left, right) if stable == 0 else None
+            self._stable_alone[left, right] = UNTOLD if stable is None else stable
+            self._joined_alone[left, right] = UNTOLD if joined is None else joined
+        self._foreseen = {} if self._whole else {group: self._judge_alone(group) for group in groups}
 
     # -- encoding ---------------------------------------------------------------------------------
 
@@ -356,7 +368,8 @@ class ByteLevelBPE:
     def alone(self) -> Alone:
         """See `Tokenizer.alone`."""
         group_of = np.frombuffer(self._cuts.alone_of, dtype=np.int32)
-        return Alone(self._cuts.groups_alone, group_of, self._may_merge_broken)
+        tables = self._stable_alone, self._joined_alone
+        return Alone(self._cuts.groups_alone, group_of, self._may_merge_broken, *tables)
 
     def stable_alone(self, left: int, right: int) -> int | None:
         """See `Tokenizer.stable_alone`."""
@@ -522,8 +535,11 @@ class ByteLevelBPE:
         joints = frozenset([positions.index(end) if end in positions else -1 for end in merged])
         return self._verdicts(shape, bounds, joints, tokens if self._whole else ())
 
-    def _judge_alone(self, group: int) -> Verdicts:
+    def _verdicts_alone(self, group: int) -> Verdicts:
         """`_judge` of a token of this group by itself."""
+        return self._foreseen.get(group) or self._judged_group(group)
+
+    def _judge_alone(self, group: int) -> Verdicts:
         shape = self._cuts.shape_alone(group)
         bounds = True, *[False] * (len(shape) - 1), True
         return self._verdicts(shape, bounds, frozenset(), ())

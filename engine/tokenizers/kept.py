@@ -42,7 +42,7 @@ def kept_tokenizer(metadata: dict[str, Any], folder: Path) -> Tokenizer:
         tokenizer = tokenizer_from_metadata(metadata)
         if isinstance(tokenizer, ByteLevelBPE):
             tokenizer.foresee()
-        kept_files.write(_path(digest, folder), _pickled(tokenizer), MOST_FILES)
+        kept_files.write(_path(digest, folder), pickled(tokenizer), MOST_FILES)
     return tokenizer
 
 
@@ -78,7 +78,8 @@ def _bytes_of(value: Any) -> bytes:
     return "\0".join(map(str, words)).encode("utf-8", "surrogateescape")
 
 
-def _pickled(tokenizer: Tokenizer) -> bytes:
+def pickled(tokenizer: Tokenizer) -> bytes:
+    """The tokenizer with its tables and without what it remembers."""
     stream = io.BytesIO()
     _Pickler(stream, protocol=5).dump(tokenizer)
     return stream.getvalue()

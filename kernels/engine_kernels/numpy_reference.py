@@ -19,7 +19,7 @@ SmallIntArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 ByteArray = npt.NDArray[np.uint8]
 
-CONTRACT = 3
+CONTRACT = 4
 """Counts the changes of signatures: a native build that has another number is an older one."""
 LEAST_LOG = -708.0
 """exp of anything below is taken as 0; float64 has no normal number there."""
@@ -38,6 +38,24 @@ def log_softmax(logits: npt.NDArray[np.float32]) -> FloatArray:
         raise ValueError("a row of logits has NaN, +inf or nothing but -inf")
     result: FloatArray = shifted - np.log(totals)
     return result
+
+
+LEAST_LOG_SHARE = -9.21
+"""Of the likeliest token: the natural log of about a ten-thousandth."""
+TOO_MANY = 2048
+"""Tokens for a glance."""
+
+
+def likeliest(row: FloatArray) -> tuple[SmallIntArray, FloatArray]:
+    """What a row tells at a glance: the tokens that are at least a ten-thousandth as likely as its likeliest
+    one, by increasing number, and their natural log-probabilities; none if there are TOO_MANY.
+
+    `row` (vocab,) are natural logs; NaN counts as nothing.
+    """
+    peak = np.fmax.reduce(row, initial=-np.inf)
+    tokens = np.flatnonzero(row >= peak + LEAST_LOG_SHARE) if peak > -np.inf else np.empty(0)
+    tokens = tokens[: 0 if len(tokens) >= TOO_MANY else None].astype(np.int32)
+    return tokens, row[tokens]
 
 
 def sorted_weights(row: FloatArray, order: SmallIntArray, allowed: BoolArray) -> FloatArray:

@@ -36,7 +36,7 @@ class Automaton {
                 "tokens, groups and merges differ in length");
         for (size_t i = 0; i < group_of.size(); ++i)
             require(group_of.data()[i] < static_cast<int64_t>(groups), "there is no such group");
-        stable.assign(groups * groups, UNASKED), joined.assign(groups * groups, UNASKED);
+        stable = answers(alone.attr("stable")), joined = answers(alone.attr("joined"));
         rules.resize(groups);
     }
 
@@ -102,6 +102,13 @@ class Automaton {
     std::vector<Rule> rules;    // by group
     std::unordered_map<int32_t, StatePtr> singles;
     std::map<std::vector<int32_t>, StatePtr> others;
+
+    // What the tokenizer told of all pairs of groups already.
+    std::vector<int16_t> answers(const nb::object &given) const {
+        const auto table = nb::cast<In2<int16_t>>(given);
+        require(table.shape(0) == groups && table.shape(1) == groups, "groups and the answers of their pairs differ in number");
+        return {table.data(), table.data() + groups * groups};
+    }
 
     // Room for one more note; if there are too many, all is forgotten.
     template <typename Notes> Notes &noted(Notes &of) {

@@ -264,14 +264,20 @@ struct Forest {
         return false;
     }
 
+    // Whether the part, which stands in `row`, or a token that begins with it may be one of rows [low, high).
+    bool may_lead_into(int32_t part, int32_t row, int32_t low, int32_t high) const {
+        return row < high && std::max(row, last_row_of[part]) >= low;
+    }
+
   private:
     std::vector<int32_t> left_of;      // by derivation
     std::vector<int32_t> formed_by;    // the derivation of each token, -1 for none
     std::vector<int32_t> token_of_row; // of those that are part of a derivation, else -1
+    std::vector<int32_t> last_row_of;  // the last row of all that begin with a token, their left parts' left parts; -1 if none does
     std::vector<int32_t> by_parts;     // derivations by a hash of their parts, -1 where there is none
 
     void index(size_t derived, size_t count) {
-        left_of.resize(derived), formed_by.assign(size, -1), token_of_row.assign(count, -1);
+        left_of.resize(derived), formed_by.assign(size, -1), token_of_row.assign(count, -1), last_row_of.assign(size, -1);
         size_t room = 2;
         while (room < 2 * derived) room *= 2;
         by_parts.assign(room, -1);
@@ -287,6 +293,19 @@ struct Forest {
                 while (by_parts[place] >= 0) place = (place + 1) & (room - 1);
                 by_parts[place] = k;
             }
+        index_last_rows(derived, count);
+    }
+
+    // A token stands before those that are formed from it in the preorder.
+    void index_last_rows(size_t derived, size_t count) {
+        std::vector<int32_t> formed_at(count, -1); // the derivation of the token of each preorder number
+        for (size_t k = 0; k < derived; ++k) formed_at[derivations[k].preorder] = static_cast<int32_t>(k);
+        for (size_t number = count; number-- > 0;) {
+            if (formed_at[number] < 0) continue;
+            int32_t &last = last_row_of[derivations[formed_at[number]].token], &before = last_row_of[left_of[formed_at[number]]];
+            last = std::max(last, rows[number]);
+            before = std::max(before, last);
+        }
     }
 
     size_t hash(int32_t left, int32_t right) const {
@@ -302,8 +321,12 @@ struct Forest {
     }
 };
 
+struct RowRange {
+    int32_t low, high;
+};
+
 template <typename Forbid>
-void forbid_behind(const Forest &f, int32_t part, int32_t time, int32_t wait, const Forbid &forbid) {
+void forbid_behind(const Forest &f, int32_t part, int32_t time, int32_t wait, RowRange within, const Forbid &forbid) {
     const auto forbid_all = [&](int32_t from, int32_t to) {
         for (int32_t number = from; number < to; ++number) forbid(f.rows[number]);
     };
@@ -312,6 +335,7 @@ void forbid_behind(const Forest &f, int32_t part, int32_t time, int32_t wait, co
                      *crossing_end = f.derivations + f.tokens[part + 1].first_child;
     for (; crossing < crossing_end; ++crossing) {
         if (!(crossing->rank < wait && crossing->right_time < time)) continue;
+        if (!f.may_lead_into(crossing->right, crossing->right_row, within.low, within.high)) continue;
         forbid(crossing->right_row);
         const TokenRecord &s = f.tokens[crossing->right];
         const Derivation *end = f.derivations + f.tokens[crossing->right + 1].first_child;
@@ -329,19 +353,20 @@ void forbid_behind(const Forest &f, int32_t part, int32_t time, int32_t wait, co
     }
 }
 
-// Calls `forbid` with the row of each token that may not follow `left` in one word, -1 for one without a row.
-template <typename Forbid> void forbid_pairs(const Forest &f, int64_t left, const Forbid &forbid) {
+// Calls `forbid` with the row of each token of rows `within` that may not follow `left` in one word, and maybe with others
+// that may not; with -1 for one without a row.
+template <typename Forbid> void forbid_pairs(const Forest &f, int64_t left, RowRange within, const Forbid &forbid) {
     require(left >= 0 && static_cast<size_t>(left) < f.size, "there is no such left token");
     int32_t parent = static_cast<int32_t>(left);
-    forbid_behind(f, parent, NEVER, NEVER, forbid);
+    forbid_behind(f, parent, NEVER, NEVER, within, forbid);
     for (int32_t part; (part = f.tokens[parent].right) >= 0; parent = part)
-        forbid_behind(f, part, f.tokens[parent].time, f.tokens[parent].wait_left, forbid);
+        forbid_behind(f, part, f.tokens[parent].time, f.tokens[parent].wait_left, within, forbid);
 }
 
 auto pair_mask(int64_t left, nb::tuple forest, size_t rows) {
     std::unique_ptr<bool[]> allowed(new bool[rows]);
     std::fill(allowed.get(), allowed.get() + rows, true);
-    forbid_pairs(*parsed<Forest>(forest), left, [&](int32_t row) {
+    forbid_pairs(*parsed<Forest>(forest), left, {0, NEVER}, [&](int32_t row) {
         if (row >= 0) allowed[row] = false;
     });
     return fresh(std::move(allowed), {rows});
@@ -401,10 +426,13 @@ auto merge_symbols(In<int32_t> start, In<int64_t> keys, In<int32_t> ranks, In<in
 
 } // namespace
 
+void define_transformer(nb::module_ &module); // transformer.cpp
+
 NB_MODULE(_native, module) {
     nb::set_leak_warnings(false); // what is remembered is never destroyed: Python may be gone by then
-    module.attr("CONTRACT") = 3; // as in numpy_reference.py
+    module.attr("CONTRACT") = 4; // as in numpy_reference.py
     module.def("log_softmax", &log_softmax, nb::arg("logits"));
+    module.def("likeliest", &likeliest, nb::arg("row"));
     // An order of int32 is taken as it is; any other integers are widened, so that none wraps around.
     module.def("sorted_weights", &sorted_weights, nb::arg("row"), nb::arg("order").noconvert(), nb::arg("allowed"));
     module.def("sorted_weights", &sorted_weights_wide, nb::arg("row"), nb::arg("order"), nb::arg("allowed"));
@@ -422,4 +450,5 @@ NB_MODULE(_native, module) {
     module.def("merge_symbols", &merge_symbols, nb::arg("symbols"), nb::arg("keys"), nb::arg("ranks"),
                nb::arg("merged"));
     define_frontier(module);
+    define_transformer(module);
 }

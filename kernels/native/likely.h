@@ -21,31 +21,52 @@ FAST_CLONES void find_peaks(const double *values, size_t count, double *peaks) {
     }
 }
 
-// The tokens of a row that are at least a ten-thousandth as likely as the likeliest one.
+Glance look(const In<double> &row) {
+    std::vector<double> peaks((row.size() + PEAK_SIZE - 1) / PEAK_SIZE);
+    find_peaks(row.data(), row.size(), peaks.data());
+    const double peak = peaks.empty() ? NOTHING : *std::max_element(peaks.begin(), peaks.end());
+    Glance found;
+    if (peak == NOTHING) return found;
+    for (size_t block = 0; block < peaks.size() && found.size() < TOO_MANY; ++block) {
+        if (!(peaks[block] >= peak + LEAST_LOG_SHARE)) continue;
+        for (size_t token = block * PEAK_SIZE; token < std::min(row.size(), (block + 1) * PEAK_SIZE); ++token)
+            if (row.data()[token] >= peak + LEAST_LOG_SHARE) found.push_back({static_cast<int32_t>(token), row.data()[token]});
+    }
+    if (found.size() >= TOO_MANY) found.clear();
+    return found;
+}
+
+// What was noted when the row was computed, or what is seen now.
+Glance glance_of(const In<double> &row) {
+    const Glance *noted = blocks().glance(row.data());
+    return noted ? *noted : look(row);
+}
+
+auto likeliest(In<double> row) {
+    const Glance found = glance_of(row);
+    std::unique_ptr<int32_t[]> tokens(new int32_t[found.size()]);
+    std::unique_ptr<double[]> logs(new double[found.size()]);
+    for (size_t i = 0; i < found.size(); ++i) tokens[i] = found[i].token, logs[i] = found[i].log;
+    return nb::make_tuple(fresh(std::move(tokens), {found.size()}), fresh(std::move(logs), {found.size()}));
+}
+
+// The likeliest tokens of a row, as far as they are text.
 struct Likely {
     struct Token {
         size_t row;
         double weight;
     };
-    std::vector<Token> tokens; // that are text, in the order of their rows; none if there are too many
+    std::vector<Token> tokens; // in the order of their rows; none if there are too many
     double rest = 1;           // what all others hold together, at most
 
     // A stop token may be a text's token, too, if no text is canonical with it: it is among both.
     Likely(const In<double> &row, const ByteTables &tables, const In<int64_t> &stop_tokens) {
-        constexpr double LEAST_LOG_SHARE = -9.21, ROUNDING = 1e-9;
-        constexpr size_t TOO_MANY = 2048;
-        std::vector<double> peaks((row.size() + PEAK_SIZE - 1) / PEAK_SIZE);
-        find_peaks(row.data(), row.size(), peaks.data());
-        const double least = *std::max_element(peaks.begin(), peaks.end()) + LEAST_LOG_SHARE;
+        constexpr double ROUNDING = 1e-9;
         const size_t count = tables.row_of.size(); // behind them there is padding
-        for (size_t block = 0; block < peaks.size() && tokens.size() < TOO_MANY; ++block) {
-            if (!(peaks[block] >= least)) continue;
-            for (size_t token = block * PEAK_SIZE; token < std::min(count, (block + 1) * PEAK_SIZE); ++token) {
-                const int64_t place = row.data()[token] >= least ? tables.row_of.data()[token] : -1;
-                if (place >= 0) tokens.push_back({static_cast<size_t>(place), std::exp(row.data()[token])});
-            }
+        for (const auto &[token, log] : glance_of(row)) {
+            const int64_t place = static_cast<size_t>(token) < count ? tables.row_of.data()[token] : -1;
+            if (place >= 0) tokens.push_back({static_cast<size_t>(place), std::exp(log)});
         }
-        if (tokens.size() >= TOO_MANY) tokens.clear();
         std::sort(tokens.begin(), tokens.end(), [](const Token &a, const Token &b) { return a.row < b.row; });
         for (const Token &token : tokens) rest -= token.weight;
         rest = std::max(rest, 0.0) + ROUNDING;

@@ -12,6 +12,7 @@
 #include <limits>
 #include <memory>
 #include <mutex>
+#include <unordered_map>
 #include <vector>
 
 // One copy of a loop for processors with AVX2 and FMA, one for all others of the kind; chosen when loaded.
@@ -31,7 +32,15 @@
 #endif
 
 namespace rows {
-namespace {
+
+// A token that is at least a ten-thousandth as likely as its row's likeliest one, and its natural log-probability.
+struct Likeliest {
+    int32_t token;
+    double log;
+};
+using Glance = std::vector<Likeliest>; // by increasing token
+constexpr double LEAST_LOG_SHARE = -9.21;
+constexpr size_t TOO_MANY = 2048; // tokens for a glance, which has none then
 
 // Memory of whole rows, used again: the first touch of fresh pages costs more than the arithmetic on a row.
 class Blocks {
@@ -57,8 +66,22 @@ class Blocks {
 
     void give(double *block) noexcept {
         std::lock_guard<std::mutex> lock(mutex);
+        glances.erase(block);
         if (size_of(block) >= WORTH_KEEPING && kept.size() < MOST) return kept.push_back(block);
         delete[] (block - HEADER);
+    }
+
+    // Keeps what a row that nobody will change tells at a glance, as long as the row.
+    void note(const double *row, Glance glance) {
+        std::lock_guard<std::mutex> lock(mutex);
+        glances.insert_or_assign(row, std::move(glance));
+    }
+
+    // Null where none was noted.
+    const Glance *glance(const double *row) {
+        std::lock_guard<std::mutex> lock(mutex);
+        const auto found = glances.find(row);
+        return found == glances.end() ? nullptr : &found->second;
     }
 
   private:
@@ -76,21 +99,30 @@ class Blocks {
         none.reserve(MOST);
         return none;
     }();
+    std::unordered_map<const double *, Glance> glances;
 };
 
-Blocks &blocks() {
+inline Blocks &blocks() {
     static Blocks *all = new Blocks; // never destroyed: arrays may outlive it
     return *all;
 }
 
-void Blocks::Free::operator()(double *block) const { blocks().give(block); }
+inline void Blocks::Free::operator()(double *block) const { blocks().give(block); }
 
 // Hands an array over to Python.
-auto fresh_rows(Blocks::Owned values, std::initializer_list<size_t> shape) {
+template <typename Number = double> auto fresh_rows(Blocks::Owned values, std::initializer_list<size_t> shape) {
     double *held = values.release();
     nanobind::capsule owner(held, [](void *p) noexcept { blocks().give(static_cast<double *>(p)); });
-    return nanobind::ndarray<nanobind::numpy, double>(held, shape, owner);
+    return nanobind::ndarray<nanobind::numpy, Number>(held, shape, owner);
 }
+
+// One row with what it tells at a glance, which nobody may change for that.
+inline auto fresh_row(Blocks::Owned values, size_t count, Glance glance) {
+    blocks().note(values.get(), std::move(glance));
+    return fresh_rows<const double>(std::move(values), {count});
+}
+
+namespace {
 
 // -- exponentials ---------------------------------------------------------------------------------
 
@@ -170,6 +202,17 @@ inline double log_of_total(const double *sums, size_t blocks) {
 
 FAST_CLONES void subtract(const float *values, size_t count, double peak, double log_total, double *out) {
     for (size_t i = 0; i < count; ++i) out[i] = (values[i] - peak) - log_total;
+}
+
+// Adds those of a row's numbers from `first` on that belong into its glance; `peak` is the greatest one of all.
+inline void add_likeliest(const float *values, size_t first, size_t count, double peak, const double *logs, Glance &found) {
+    constexpr size_t AT_ONCE = 64;
+    for (size_t start = 0; start < count; start += AT_ONCE) {
+        const size_t end = std::min(count, start + AT_ONCE);
+        if (!(greatest(values + start, end - start) - peak >= LEAST_LOG_SHARE)) continue;
+        for (size_t i = start; i < end; ++i)
+            if (values[i] - peak >= LEAST_LOG_SHARE) found.push_back({static_cast<int32_t>(first + i), logs[i]});
+    }
 }
 
 } // namespace

@@ -97,11 +97,8 @@ class Successors {
     }
 
     bool any(size_t low, size_t high) const {
-        if (high - low <= FEW) {
-            for (; low < high; ++low)
-                if (at(low)) return true;
-            return false;
-        }
+        for (const size_t first = std::min(high, low + FEW); low < first; ++low)
+            if (at(low)) return true;
         std::vector<uint8_t> scratch;
         const uint8_t *allowed = within(low, high, scratch);
         return std::any_of(allowed, allowed + (high - low), [](uint8_t one) { return one; });
@@ -120,7 +117,7 @@ class Successors {
             return;
         }
         const int32_t from = static_cast<int32_t>(low), to = static_cast<int32_t>(high);
-        forbid_pairs(*forest, left, [&](int32_t row) {
+        forbid_pairs(*forest, left, {from, to}, [&](int32_t row) {
             if (row >= from && row < to) out[row - from] = judged[row - from] == 2;
         });
     }

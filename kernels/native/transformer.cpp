@@ -1,4 +1,4 @@
-// The forward pass of a Llama of 8-bit weights, for processors with AVX2. Contract: engine_kernels/_transformer.pyi;
+// The forward pass of a Llama of 8-bit weights, for processors with AVX2. Contract: `Transformer` in engine_kernels/_native.pyi;
 // definition: engine_kernels/transformer_reference.py; why: docs/decisions/0016-a-forward-pass-of-our-own.md.
 //
 // Every sum is taken in an order that depends on the row and on the token's path alone. So a row is the same bit for
@@ -29,15 +29,11 @@ namespace nb = nanobind;
 
 namespace {
 
-bool is_supported() {
 #ifdef MIDWORD_AVX2
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-#else
-    return false;
-#endif
-}
 
-#ifdef MIDWORD_AVX2
+bool is_supported() {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
 
 template <typename T> using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
@@ -143,12 +139,14 @@ class Transformer {
         plan.evaluated(count);
         std::vector<rows::Blocks::Owned> found;
         for (size_t row = 0; row < asked.size(); ++row) found.push_back(rows::blocks().take(vocab));
+        std::vector<rows::Glance> glances;
         {
             nb::gil_scoped_release released;
-            take_logs(found);
+            glances = take_logs(found);
         }
         nb::list result;
-        for (auto &row : found) result.append(rows::fresh_rows(std::move(row), {size_t(vocab)}));
+        for (size_t row = 0; row < found.size(); ++row)
+            result.append(rows::fresh_row(std::move(found[row]), vocab, std::move(glances[row])));
         return result;
     }
 
@@ -249,8 +247,9 @@ class Transformer {
         return true;
     }
 
-    // The logits' natural log-probabilities, as `log_softmax` computes them. A chunk is PIECE numbers of a row.
-    void take_logs(std::vector<rows::Blocks::Owned> &to) {
+    // The logits' natural log-probabilities, as `log_softmax` computes them, and what they tell at a glance. A chunk is
+    // PIECE numbers of a row.
+    std::vector<rows::Glance> take_logs(std::vector<rows::Blocks::Owned> &to) {
         constexpr size_t PIECE = 8 * rows::BLOCK;
         const size_t pieces = (vocab + PIECE - 1) / PIECE, blocks = rows::blocks_of(vocab);
         std::vector<double> peaks(to.size() * pieces), sums(to.size() * blocks), totals;
@@ -269,9 +268,20 @@ class Transformer {
             rows::sums_of_exp(values, count, peaks[row], &sums[row * blocks + start / rows::BLOCK]);
         });
         for (size_t row = 0; row < to.size(); ++row) totals.push_back(rows::log_of_total(&sums[row * blocks], blocks));
-        each_piece([&](size_t row, size_t, size_t start, size_t count, const float *values) {
-            rows::subtract(values, count, peaks[row], totals[row], to[row].get() + start);
+        std::vector<rows::Glance> parts(to.size() * pieces), glances(to.size());
+        each_piece([&](size_t row, size_t piece, size_t start, size_t count, const float *values) {
+            double *logs = to[row].get() + start;
+            rows::subtract(values, count, peaks[row], totals[row], logs);
+            rows::add_likeliest(values, start, count, peaks[row], logs, parts[row * pieces + piece]);
         });
+        for (size_t row = 0; row < to.size(); ++row) {
+            for (size_t piece = 0; piece < pieces; ++piece) {
+                const rows::Glance &part = parts[row * pieces + piece];
+                glances[row].insert(glances[row].end(), part.begin(), part.end());
+            }
+            if (glances[row].size() >= rows::TOO_MANY) glances[row].clear();
+        }
+        return glances;
     }
 
     void norm(const Aligned<float> &weights, int count) {
@@ -395,10 +405,10 @@ class Transformer {
 
 } // namespace
 
-NB_MODULE(_transformer, module) {
-    module.def("is_supported", &is_supported);
+void define_transformer(nb::module_ &module) {
 #ifdef MIDWORD_AVX2
     nb::class_<Transformer>(module, "Transformer")
+        .def_static("is_supported", &is_supported)
         .def(nb::init<int, int, int, int, int, int, int, float, float, int, int, int, int>(), nb::kw_only(),
              nb::arg("layers"), nb::arg("width"), nb::arg("heads"), nb::arg("kv_heads"), nb::arg("dimension"),
              nb::arg("hidden"), nb::arg("vocab"), nb::arg("epsilon"), nb::arg("rope_base"), nb::arg("cells"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import random
 from functools import cache
 
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 
 from engine.errors import InputError
 from engine.kernels import SuccessorRule, allowed_rows
-from engine.tokenizers.byte_level import ByteLevelBPE
+from engine.tokenizers.base import UNASKED, UNTOLD
+from engine.tokenizers.byte_level import ByteLevelBPE, Verdicts
 from engine.tokenizers.expressions import EXPRESSIONS
+from engine.tokenizers.kept import pickled
 from engine.vocab import TokenKind
 from tests.engine.corpus import CODE, STDLIB, TORTURE
 from tests.engine.vocabularies import Trained, trained
@@ -116,6 +119,24 @@ def test_where_a_context_ends_follows_from_the_shapes_of_its_last_tokens(tokeniz
             told += 1
             assert pair[stable:] == tokenizer._behind(pair, tokenizer._stable_part(pair)[1])
     assert told > 1000
+
+
+def test_what_is_foreseen_is_what_would_be_told(tokenizer: ByteLevelBPE) -> None:
+    """All pairs of groups; the vocabulary's own tokenizer stays as it is, without foresight."""
+    groups = range(tokenizer.alone.groups)
+    foreseen = pickle.loads(pickled(tokenizer))
+    foreseen.foresee()
+    told, expected = foreseen.alone, tokenizer.alone
+    assert (expected.stable == UNASKED).all() and (expected.joined == UNASKED).all()
+    for table, method in ((told.stable, tokenizer.stable_alone), (told.joined, tokenizer.joined_alone)):
+        answers = [[UNTOLD if (found := method(a, b)) is None else found for b in groups] for a in groups]
+        np.testing.assert_array_equal(table[table != UNASKED], np.array(answers)[table != UNASKED])
+        assert (table != UNASKED).sum() == len(tokenizer._cuts.common_groups) ** 2
+    assert (told.stable >= 0).any() and (told.joined >= 0).any() != bool(tokenizer._whole)
+    for group in foreseen._foreseen:
+        for field in dataclasses.fields(Verdicts):
+            derived = getattr(tokenizer._judge_alone(group), field.name)
+            assert np.array_equal(getattr(foreseen._foreseen[group], field.name), derived)
 
 
 def test_a_rule_tells_what_the_definition_tells(tokenizer: ByteLevelBPE) -> None:

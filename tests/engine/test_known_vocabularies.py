@@ -150,3 +150,11 @@ def _is_utf8(text: bytes) -> bool:
         return bool(text.decode())
     except UnicodeDecodeError:
         return False
+
+
+@pytest.mark.parametrize("name", ["qwen2", "llama-bpe", "starcoder", "deepseek-coder"])
+def test_of_two_hundred_tokens_of_source_all_but_one_are_of_common_groups(name: str) -> None:
+    cuts = (tokenizer := tokenizer_of(name))._cuts  # type: ignore[attr-defined]
+    common = set(cuts.common_groups)
+    groups = [group for token in tokenizer.encode(CODE + STDLIB) if (group := cuts.alone_of[token]) >= 0]
+    assert len(groups) > 15_000 and sum(group not in common for group in groups) <= len(groups) / 200

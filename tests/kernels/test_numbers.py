@@ -55,6 +55,22 @@ def test_rows_without_a_distribution_are_refused(native: ModuleType, bad: list[f
 
 
 @settings(deadline=None)
+@given(row=arrays(np.float64, st.integers(0, 200), elements=LOGS | st.floats(-12, 0) | st.just(np.nan)))
+def test_likeliest(native: ModuleType, row: np.ndarray) -> None:
+    for found, expected in zip(native.likeliest(row), reference.likeliest(row), strict=True):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("many", [reference.TOO_MANY - 1, reference.TOO_MANY])
+def test_too_many_are_no_glance(native: ModuleType, many: int) -> None:
+    row = np.full(9000, -50.0)
+    row[-many:] = -9.0
+    for kernels in (native, reference):
+        assert len(kernels.likeliest(row)[0]) == (many if many < reference.TOO_MANY else 0)
+
+
+@settings(deadline=None)
 @given(st.data())
 def test_sorted_weights(native: ModuleType, data: st.DataObject) -> None:
     row = data.draw(arrays(np.float64, st.integers(1, 60), elements=LOGS))

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from engine_kernels import numpy_reference as reference
 from engine_kernels import transformer_reference
 from engine_kernels.transformer_reference import Floats, Sizes, dequantize
 from tests.engine.backends.tiny_llama import q8_0
 
-transformer = pytest.importorskip("engine_kernels._transformer", reason="no C++ compiler")
-if not transformer.is_supported():
+native = pytest.importorskip("engine_kernels._native", reason="no C++ compiler")
+if not hasattr(native, "Transformer") or not native.Transformer.is_supported():
     pytest.skip("no AVX2", allow_module_level=True)
 
 VOCAB, CELLS, BATCH = 43, 96, 64
@@ -51,7 +52,7 @@ class Tiny:
             self.raw[name], self.weights[name] = blocks, dequantize(blocks, columns)
 
     def opened(self, threads: int = 1, kept: int = CELLS, cells: int = CELLS) -> Any:
-        model = transformer.Transformer(
+        model = native.Transformer(
             **self.shape, epsilon=1e-5, rope_base=1e4, cells=cells, kept=kept, largest_batch=BATCH,
             threads=threads,
         )  # fmt: skip
@@ -122,6 +123,26 @@ def anonymous_bytes() -> int:
 
 def some_path(length: int, seed: int = 0) -> list[int]:
     return [random.Random(seed).randrange(VOCAB) for _ in range(length)]
+
+
+def test_what_rows_tell_at_a_glance_is_what_they_hold() -> None:
+    """Also where a row that is gone left its memory to another one."""
+    tiny, peak = Tiny(heads=2, kv_heads=2, dimension=32, hidden=64, tied=True, vocab=5000), 30.0
+    tiny.raw["output_norm"] = tiny.raw["output_norm"] * 4  # so that some tokens are much likelier than others
+    model, random_logits = tiny.opened(threads=2), np.random.default_rng(0).normal(0, 5, (1, 5000))
+    counts = set()
+    for token in range(20):
+        left = model.begin([token], (), (), [-1])
+        (row,) = model.evaluate(left, RUNNING)
+        assert not row.flags.writeable
+        for found, expected in zip(native.likeliest(row), reference.likeliest(row), strict=True):
+            np.testing.assert_array_equal(found, expected)
+        counts.add(len(native.likeliest(row)[0]))
+        del row
+        random_logits[0, token] = peak
+        (row,) = native.log_softmax(random_logits.astype(np.float32))
+        np.testing.assert_array_equal(native.likeliest(row)[0], reference.likeliest(row)[0])
+    assert len(counts) > 5 and 1 < max(counts) < reference.TOO_MANY
 
 
 def test_it_computes_its_definition(tiny: Tiny) -> None:
