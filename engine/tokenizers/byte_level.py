@@ -43,6 +43,8 @@ from engine.vocab import BoolArray, IntArray, TokenKind, Vocab
 
 _MOST_ENDS = 4096
 """Contexts whose ends are remembered."""
+_OF_TWO_LETTERS = b"rvlRVL"
+"""First letters of contractions that have two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,10 +437,19 @@ class ByteLevelBPE:
         )
 
     def _goes_on(self, tokens: tuple[int, ...]) -> bool:
-        """Whether some token makes `tokens` final, or canonical if a character is unfinished."""
+        """Whether some token makes `tokens` final, or canonical if a character is unfinished.
+
+        Or two tokens: in a vocabulary without an s only "'ll" may be left of what joins an apostrophe to the word.
+        """
         end = self._context_end(tokens)
-        after = self._successors_of if partial_length(self.vocab.decode(end)) else self._final_after
-        return bool(after(end).any())
+        text = self.vocab.decode(end)
+        after = self._successors_of if partial_length(text) else self._final_after
+        if after(end).any():
+            return True
+        letters = [self._symbols[letter] for letter in _OF_TWO_LETTERS if letter in self._symbols]
+        return text.endswith(b"'") and any(
+            self._final_after(self._context_end((*end, letter))).any() for letter in letters
+        )
 
     def _goes_on_broken(self, tokens: tuple[int, ...]) -> bool:
         """Whether some token makes `tokens` final that does not go on with the character at their end."""

@@ -17,6 +17,7 @@ BYTE_LEVEL = {
     "no merges": ByteLevelToy(_symbols("abc"), ()),
     "gpt-2": ByteLevelToy(_symbols("as '1"), ((b"'", b"s"), (b" ", b"a"), (b"a", b"s")), "gpt-2"),
     "starcoder": ByteLevelToy(_symbols("a \n1"), ((b" ", b" "), (b"\n", b" "), (b"1", b"1")), "starcoder"),
+    "contractions of two letters": ByteLevelToy(_symbols("l'"), ((b"l", b"'"),), "gpt-4o"),
     "qwen2": ByteLevelToy(_symbols("s \n'"), ((b" ", b" "), (b"\n", b"\n"), (b"'", b"s")), "qwen2"),
     "cut characters": ByteLevelToy(
         _symbols("a\xc3\xa9\x97"), ((b"\xc3", b"\xa9"), (b"a", b"\xc3"), (b"a", b"\xc3\xa9")), "gpt-2"
@@ -30,7 +31,9 @@ BYTE_LEVEL = {
 """Under "starcoder" the merge of two digits, and under "gpt-2" none, is unreachable. é (C3 A9) is a
 letter and × (C3 97) is not, so an "a" may be joined with the first byte of one and not of the other. All
 that CC begins are accents, and under "tekken" they belong to the word before them; a CC that begins
-nothing does not, so it may be a token where an accent's first byte is joined with what stands before it."""
+nothing does not, so it may be a token where an accent's first byte is joined with what stands before it.
+Under "gpt-4o" a contraction belongs to its word, so l' may be a token, but only where two more letters follow:
+the vocabulary has no s."""
 
 SENTENCE_PIECE = {
     "byte fallback": SentencePieceToy(
