@@ -14,57 +14,26 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache, lru_cache
-from itertools import accumulate, pairwise, product
+from functools import lru_cache
 
 import numpy as np
 
 from engine.errors import InputError
 from engine.kernels import Forest, SuccessorRule, Successors, successor_mask
-from engine.tokenizers.base import UNASKED, UNTOLD, Alone, Encoding
+from engine.tokenizers.base import Alone, Encoding
 from engine.tokenizers.bpe import MergeTable
-from engine.tokenizers.cuts import (
-    ALWAYS,
-    IF_NO_MERGE,
-    INSIDE,
-    NEVER,
-    Classes,
-    Cut,
-    Groups,
-    TokenCuts,
-    VerdictArray,
-)
+from engine.tokenizers.cuts import VerdictArray
 from engine.tokenizers.masks import MaskCache
 from engine.tokenizers.pairs import Merge, PairTable
 from engine.tokenizers.pretokenize import Pretokenizer
 from engine.tokenizers.utf8 import continuing_bytes, partial_length
+from engine.tokenizers.verdicts import Judge
 from engine.vocab import BoolArray, IntArray, TokenKind, Vocab
 
 _MOST_ENDS = 4096
 """Contexts whose ends are remembered."""
 _OF_TWO_LETTERS = b"rvlRVL"
 """First letters of contractions that have two."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdicts:
-    """Whether a token may follow a context: never, always, or if no merge crosses."""
-
-    final: VerdictArray
-    """(vocab.rows,): if the text ends behind it."""
-    recut: VerdictArray
-    """(groups,): if some text follows, as far as that allows more."""
-    broken: VerdictArray
-    """(groups of broken tokens,): if the character at its end is broken off."""
-    doubtful: IntArray
-    """Rows of the tokens that `broken` may allow where `final` does not."""
-    has_recut: bool
-    """Whether `recut` allows anything."""
-    is_simple: bool
-    """Whether `final` is all there is to it."""
-    is_simple_without_merge: bool
-    """Whether it is if no merge crosses into a token whose last character is broken off."""
 
 
 class ByteLevelBPE:
@@ -93,23 +62,8 @@ class ByteLevelBPE:
         self._whole = (self._whole_tokens() if ignore_merges else {}) | self._added_tokens()
         self._whole_ids = frozenset(self._whole.values())
         self._whole_in_order = sorted(self._whole)
-        self._reachable_rows: BoolArray = self._pairs.reachable[vocab.order]
-        for spelled in self._added_tokens():
-            self._reachable_rows[slice(*vocab.exact_range(spelled, *vocab.prefix_range(spelled)))] = False
-        self._reachable_rows[vocab.row_of[list(self._whole_ids)]] = True
-        self._mergeable_rows: BoolArray = self._pairs.reachable[vocab.order]
-        self._mergeable_rows[vocab.row_of[list(self._whole_ids)]] = False
-        self._cuts = TokenCuts(vocab, pretokenizer)
-        groups = self._cuts.groups_alone
-        self._stable_alone, self._joined_alone = (
-            np.full((groups, groups), UNASKED, dtype=np.int16) for _ in range(2)
-        )
-        self._reachable_broken = self._reachable_rows[self._cuts.broken_rows]
-        self._may_merge_broken = self._pairs.may_cross_into(vocab.order[self._cuts.broken_rows]).tobytes()
-        self._classes = {
-            groups: Classes(groups, self._reachable_rows, self._mergeable_rows)
-            for groups in self._cuts.all_groups
-        }
+        self._judge = Judge(vocab, pretokenizer, self._pairs, self._whole)
+        self._cuts = self._judge.cuts
         self._continuation_rows = vocab.prefix_range(b"\x80")[0], vocab.prefix_range(b"\xc0")[0]
         self._final_after = MaskCache(self._final_successors)
         self._successors_of = MaskCache(self._successors_after)
@@ -117,12 +71,6 @@ class ByteLevelBPE:
         self._final_rule_after = lru_cache(maxsize=4096)(self._find_final_rule)
         self._ends: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._end_of = lru_cache(maxsize=4096)(self._cut_end)
-        self._judged = lru_cache(maxsize=256)(self._judge)
-        self._verdicts = lru_cache(maxsize=128)(self._find_verdicts)
-        self._foreseen: dict[int, Verdicts] = {}
-        self._judged_group = lru_cache(maxsize=256)(self._judge_alone)
-        self._undivided = lru_cache(maxsize=1024)(self._is_undivided)
-        self._shape_of = lru_cache(maxsize=1024)(self._find_shape)
 
     def _whole_tokens(self) -> dict[bytes, int]:
         """Bytes → the token that no merges form."""
@@ -136,14 +84,7 @@ class ByteLevelBPE:
 
     def foresee(self) -> None:
         """Derives what most texts will need; worth it for tables that are kept."""
-        self._cuts.foresee()
-        groups = self._cuts.common_groups
-        for left, right in product(groups, groups):
-            stable = self.stable_alone(left, right)
-            joined = self.joined_alone(left, right) if stable == 0 else None
-            self._stable_alone[left, right] = UNTOLD if stable is None else stable
-            self._joined_alone[left, right] = UNTOLD if joined is None else joined
-        self._foreseen = {} if self._whole else {group: self._judge_alone(group) for group in groups}
+        self._judge.foresee()
 
     # -- encoding ---------------------------------------------------------------------------------
 
@@ -352,8 +293,8 @@ class ByteLevelBPE:
 
     def _find_rule(self, tokens: tuple[int, ...]) -> SuccessorRule | None:
         """The rule that tells the successors of a `_context_end`; None if there is none so simple."""
-        rule, judged = self._final_rule_after(tokens), self._judged(tokens)
-        may_merge = bool(tokens) and bool(self._may_merge_broken[tokens[-1]])
+        rule, judged = self._final_rule_after(tokens), self._judge.on(tokens)
+        may_merge = bool(tokens) and bool(self._judge.merges_into_broken[tokens[-1]])
         return rule if judged.is_simple or (judged.is_simple_without_merge and not may_merge) else None
 
     def _rule_of_one(self, token: int) -> SuccessorRule | None:
@@ -362,46 +303,26 @@ class ByteLevelBPE:
         if self._whole or group < 0:
             return self._rule_after((token,))
         told = self.rule_alone(group)
-        if told is None or not (told[2] or not self._may_merge_broken[token]):
+        if told is None or not (told[2] or not self._judge.merges_into_broken[token]):
             return None
         return SuccessorRule(told[0], token, told[1])
 
     @property
     def alone(self) -> Alone:
         """See `Tokenizer.alone`."""
-        group_of = np.frombuffer(self._cuts.alone_of, dtype=np.int32)
-        tables = self._stable_alone, self._joined_alone
-        return Alone(self._cuts.groups_alone, group_of, self._may_merge_broken, *tables)
+        return self._judge.alone
 
     def stable_alone(self, left: int, right: int) -> int | None:
         """See `Tokenizer.stable_alone`."""
-        return self._cuts.stable_groups(left, right)
+        return self._judge.stable_alone(left, right)
 
     def joined_alone(self, left: int, right: int) -> int | None:
         """See `Tokenizer.joined_alone`."""
-        group = None if self._whole else self._cuts.joined_group(left, right)
-        return group if group is not None and self._undivided(group) else None
-
-    def _is_undivided(self, group: int) -> bool:
-        """Whether the verdicts behind tokens that look like one of this group are those behind it."""
-        shape, alone = self._cuts.shape_alone(group), self._verdicts_alone(group)
-        divided = self._verdicts(shape, (True,) * (len(shape) + 1), frozenset(), ())
-        simple = [(v.is_simple, v.is_simple_without_merge) for v in (alone, divided)]
-        return simple[0] == simple[1] and bool((alone.final == divided.final).all())
+        return self._judge.joined_alone(left, right)
 
     def rule_alone(self, group: int) -> tuple[VerdictArray, Forest, bool] | None:
         """See `Tokenizer.rule_alone`."""
-        if self._whole:
-            return None
-        judged = self._verdicts_alone(group)
-        if not (judged.is_simple or judged.is_simple_without_merge):
-            return None
-        return judged.final, self._pairs.forest, judged.is_simple
-
-    def _judged_alone(self, token: int) -> Verdicts | None:
-        """`_judge` of a token by itself that is no whole one; None if its shape was not foreseen."""
-        group = self._cuts.alone_of[token]
-        return None if group < 0 else self._verdicts_alone(group)
+        return self._judge.rule_alone(group)
 
     def _find_final_rule(self, tokens: tuple[int, ...]) -> SuccessorRule | None:
         """`_find_rule` for those behind which the text may end."""
@@ -409,20 +330,20 @@ class ByteLevelBPE:
 
     def _rule(self, tokens: tuple[int, ...]) -> SuccessorRule:
         """What the cuts and merges allow behind the tokens."""
-        return SuccessorRule(self._judged(tokens).final, tokens[-1] if tokens else -1, self._pairs.forest)
+        return SuccessorRule(self._judge.on(tokens).final, tokens[-1] if tokens else -1, self._pairs.forest)
 
     def _successors_after(self, tokens: tuple[int, ...]) -> BoolArray:
         if (rule := self._rule_after(tokens)) is not None:
             return successor_mask(rule, 0, self.vocab.rows)
-        final, judged = self._final_after(tokens), self._judged(tokens)
+        final, judged = self._final_after(tokens), self._judge.on(tokens)
         is_partial = self._is_partial(tokens)
         if not (is_partial or self._whole or judged.has_recut) and _all(final, judged.doubtful):
             return final
         allowed = final.copy()
-        for row in [*self._recut_rows(tokens), *self._spelling_whole(tokens)]:
+        for row in [*self._judge.recut_rows(tokens), *self._spelling_whole(tokens)]:
             if not allowed[row]:
                 allowed[row] = self._goes_on((*tokens, int(self.vocab.order[row])))
-        for row in self._broken_rows(tokens, allowed):
+        for row in self._judge.broken_rows(tokens, allowed):
             allowed[row] = self._goes_on_broken((*tokens, int(self.vocab.order[row])))
         if is_partial:
             self._complete_partial(tokens, allowed, self.is_canonical)
@@ -439,7 +360,7 @@ class ByteLevelBPE:
     def _goes_on(self, tokens: tuple[int, ...]) -> bool:
         """Whether some token makes `tokens` final, or canonical if a character is unfinished.
 
-        Or two tokens: in a vocabulary without an s only "'ll" may be left of what joins an apostrophe to the word.
+        Or two tokens: in a vocabulary without an s only "'ll" may be left to join an apostrophe to a word.
         """
         end = self._context_end(tokens)
         text = self.vocab.decode(end)
@@ -474,45 +395,6 @@ class ByteLevelBPE:
             allowed[row] = allowed[row] and self.is_final([*tokens, int(self.vocab.order[row])])
         return allowed
 
-    def _find_shape(self, tokens: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
-        """The shape of a context, and where in its text the boundaries of the shape are, in bytes."""
-        text = self.vocab.decode(tokens).decode("utf-8", "surrogateescape")
-        shape, positions = self._pretokenizer.shapes.context_shape(text)
-        if not text.isascii():
-            ends = [0, *accumulate(len(c.encode("utf-8", "surrogateescape")) for c in text)]
-            positions = tuple([ends[position] for position in positions])
-        return shape, positions
-
-    def _recut_rows(self, tokens: tuple[int, ...]) -> list[int]:
-        """Rows of the tokens that more is possible for if some text behind them cuts them otherwise."""
-        judged = self._judged(tokens)
-        if not judged.has_recut:
-            return []
-        groups, _ = self._cuts.groups_after(self._shape_of(tokens)[0])
-        chosen = groups.choose(judged.recut, self._free(tokens), self._reachable_rows)
-        rows: list[int] = np.flatnonzero(chosen).tolist()
-        return rows
-
-    def _broken_rows(self, tokens: tuple[int, ...], allowed: BoolArray) -> list[int]:
-        """Rows that are not `allowed`, but may be if the character inside which they end is broken off.
-
-        Without those that may go on with a character inside which `tokens` end.
-        """
-        verdicts = self._judged(tokens).broken
-        if not verdicts.any():
-            return []
-        (_, groups), rows = self._cuts.groups_after(self._shape_of(tokens)[0]), self._cuts.broken_rows
-        chosen = groups.choose(verdicts, self._free(tokens)[rows], self._reachable_broken)
-        if partial_length(self.vocab.decode(tokens)):
-            low, high = self._continuation_rows
-            chosen = chosen & ((rows < low) | (rows >= high))
-        found: list[int] = rows[chosen & ~allowed[rows]].tolist()
-        return found
-
-    def _free(self, tokens: tuple[int, ...]) -> BoolArray:
-        """(vocab.rows,): the tokens with which no merge crosses the boundary, were there no cut."""
-        return self._pairs.successors(tokens[-1]) & self._mergeable_rows if tokens else self._mergeable_rows
-
     def _spelling_whole(self, tokens: tuple[int, ...]) -> list[int]:
         """Rows of the tokens that complete a whole token's bytes with some of the last `tokens`."""
         rows: list[int] = []
@@ -525,78 +407,6 @@ class ByteLevelBPE:
                 rows += range(*self.vocab.exact_range(rest, *self.vocab.prefix_range(rest))) if rest else ()
                 index += 1
         return rows
-
-    def _judge(self, tokens: tuple[int, ...]) -> Verdicts:
-        """What the cuts behind a context mean for it.
-
-        That depends on its shape, and on which boundaries of the shape are boundaries of tokens, and on which
-        of these there must be a cut because a merge would cross them; where there are whole tokens, on all.
-        """
-        if len(tokens) == 1 and not self._whole and (judged := self._judged_alone(tokens[0])) is not None:
-            return judged
-        shape, positions = self._shape_of(tokens)
-        ends = [0, *accumulate(len(self.vocab.token_bytes[t]) for t in tokens)]
-        merged = {
-            end
-            for end, left, right in zip(ends[1:], tokens, tokens[1:], strict=False)
-            if not self._pairs.is_canonical(left, right) or not self._whole_ids.isdisjoint((left, right))
-        }
-        merged |= {ends[-1]} if tokens and tokens[-1] in self._whole_ids else set()
-        bounds = tuple([position in ends for position in positions])
-        joints = frozenset([positions.index(end) if end in positions else -1 for end in merged])
-        return self._verdicts(shape, bounds, joints, tokens if self._whole else ())
-
-    def _verdicts_alone(self, group: int) -> Verdicts:
-        """`_judge` of a token of this group by itself."""
-        return self._foreseen.get(group) or self._judged_group(group)
-
-    def _judge_alone(self, group: int) -> Verdicts:
-        shape = self._cuts.shape_alone(group)
-        bounds = True, *[False] * (len(shape) - 1), True
-        return self._verdicts(shape, bounds, frozenset(), ())
-
-    def _find_verdicts(
-        self, shape: str, bounds: tuple[bool, ...], joints: frozenset[int], tokens: tuple[int, ...]
-    ) -> Verdicts:
-        """`bounds`: which boundaries of the shape are some of tokens; `joints`: where there must be a cut."""
-
-        @cache
-        def verdict(outcome: Cut) -> int:
-            possible = outcome != INSIDE and all(bounds[cut] for cut in outcome) and joints.issubset(outcome)
-            if not possible or self._spells_whole(tokens, outcome):
-                return NEVER
-            return ALWAYS if not shape or len(bounds) - 1 in outcome else IF_NO_MERGE
-
-        def best(ways: Sequence[tuple[int, Cut]], groups: Groups) -> VerdictArray:
-            found = [NEVER] * len(groups.shapes)
-            for group, outcome in ways:
-                found[group] = max(found[group], verdict(outcome))
-            return np.array(found, dtype=np.int8)
-
-        cuts, groups, broken_groups = self._cuts.behind(shape), *self._cuts.groups_after(shape)
-        final = np.array([verdict(outcome) for outcome in cuts.outcomes], dtype=np.int8)[cuts.codes]
-        recut, broken = best(cuts.recuts, groups), best(cuts.broken, broken_groups)
-        recut[recut <= final] = NEVER
-        unbroken = groups.by_kind(final)[groups.kind_of_row[self._cuts.broken_rows]]
-        is_more = broken_groups.by_kind(broken)[broken_groups.kind_of_row] > unbroken
-        doubtful = self._cuts.broken_rows[is_more & self._reachable_broken]
-        by_row = self._classes[groups].verdicts(final)
-        is_by_merge, has_recut = bool((by_row[doubtful] != NEVER).all()), bool(recut.any())
-        is_simple = not has_recut and not len(doubtful)
-        return Verdicts(by_row, recut, broken, doubtful, has_recut, is_simple, not has_recut and is_by_merge)
-
-    def _spells_whole(self, tokens: tuple[int, ...], outcome: Cut) -> bool:
-        """Whether a word between cuts has the bytes of a whole token, in other tokens."""
-        if not self._whole:
-            return False
-        positions = self._shape_of(tokens)[1]
-        ends = [0, *accumulate(len(self.vocab.token_bytes[t]) for t in tokens)]
-        text, places = self.vocab.decode(tokens), sorted({positions[cut] for cut in outcome} | {0})
-        return any(
-            (whole := self._whole.get(text[start:end])) is not None
-            and tokens[ends.index(start) : ends.index(end)] != (whole,)
-            for start, end in pairwise(places)
-        )
 
     def _complete_partial(
         self, tokens: tuple[int, ...], allowed: BoolArray, test: Callable[[Sequence[int]], bool]

@@ -29,7 +29,7 @@ INSIDE: Cut = (-1,)
 """A cut falls inside the appended token."""
 MOST_FORESEEN = 128
 """Groups of tokens for which answers are derived before they are asked for. Large vocabularies have several
-hundred, but of two hundred tokens of source all but one are of these (tests/engine/test_known_vocabularies.py)."""
+hundred, but of two hundred tokens of source all but one are of these (test_known_vocabularies)."""
 
 
 class Groups:
@@ -133,7 +133,7 @@ class TokenCuts:
         self._seen = lru_cache(maxsize=4096)(self._derive)
 
     def foresee(self) -> None:
-        """Derives what follows no token at all, or one common token by itself: 97 of 100 contexts look like one.
+        """Derives what follows no token at all, or a common one by itself: 97 of 100 contexts look like one.
 
         It takes up to a second, so it is for tables that are kept.
         """

@@ -66,7 +66,8 @@ class Transformer:
         """Evaluates the next `most` tokens of the plan, `largest_batch` at most.
 
         Returns (vocab,) natural log-probabilities for each of the wanted nodes among them, by increasing
-        number; the same bits as `log_softmax` of its logits. They are read-only. ValueError if logits are no distribution.
+        number; the same bits as `log_softmax` of its logits. They are read-only. ValueError if logits are no
+        distribution.
 
         Once the first byte of `flag` (uint8) is set the call ends early and returns None; what it was to
         evaluate is not in the cache then, and the rest of the plan is given up.

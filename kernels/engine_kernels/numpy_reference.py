@@ -53,8 +53,8 @@ def likeliest(row: FloatArray) -> tuple[SmallIntArray, FloatArray]:
     `row` (vocab,) are natural logs; NaN counts as nothing.
     """
     peak = np.fmax.reduce(row, initial=-np.inf)
-    tokens = np.flatnonzero(row >= peak + LEAST_LOG_SHARE) if peak > -np.inf else np.empty(0)
-    tokens = tokens[: 0 if len(tokens) >= TOO_MANY else None].astype(np.int32)
+    found = np.flatnonzero((row >= peak + LEAST_LOG_SHARE) & (peak > -np.inf))
+    tokens: SmallIntArray = found[: 0 if len(found) >= TOO_MANY else None].astype(np.int32)
     return tokens, row[tokens]
 
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from engine.errors import InputError
 from engine.kernels import SuccessorRule, allowed_rows
 from engine.tokenizers.base import UNASKED, UNTOLD
-from engine.tokenizers.byte_level import ByteLevelBPE, Verdicts
+from engine.tokenizers.byte_level import ByteLevelBPE
 from engine.tokenizers.expressions import EXPRESSIONS
 from engine.tokenizers.kept import pickled
+from engine.tokenizers.verdicts import Judge, Verdicts
 from engine.vocab import TokenKind
 from tests.engine.corpus import CODE, STDLIB, TORTURE
 from tests.engine.vocabularies import Trained, trained
@@ -97,12 +98,12 @@ def test_a_token_by_itself_is_judged_as_any_context(
 ) -> None:
     """What is looked up for one token, against what is derived from the shape of its text."""
     tokens = [(token,) for token in tokenizer.vocab.order.tolist()]
-    looked_up = [tokenizer._judge(token) for token in tokens]
+    looked_up = [tokenizer._judge.judge(token) for token in tokens]
     rules = [tokenizer._rule_of_one(token) for (token,) in tokens]
     assert sum(tokenizer._cuts.alone_of[token] >= 0 for (token,) in tokens) > 0.7 * len(tokens)
-    monkeypatch.setattr(ByteLevelBPE, "_judged_alone", lambda *_: None)
+    monkeypatch.setattr(Judge, "_judged_alone", lambda *_: None)
     for token, found, rule in zip(tokens, looked_up, rules, strict=True):
-        derived, other = tokenizer._judge(token), tokenizer._find_rule(token)
+        derived, other = tokenizer._judge.judge(token), tokenizer._find_rule(token)
         assert (rule is None) == (other is None), token
         if rule is not None and other is not None:
             assert rule[1:] == other[1:] and np.array_equal(rule.verdicts, other.verdicts), token
@@ -133,10 +134,10 @@ def test_what_is_foreseen_is_what_would_be_told(tokenizer: ByteLevelBPE) -> None
         np.testing.assert_array_equal(table[table != UNASKED], np.array(answers)[table != UNASKED])
         assert (table != UNASKED).sum() == len(tokenizer._cuts.common_groups) ** 2
     assert (told.stable >= 0).any() and (told.joined >= 0).any() != bool(tokenizer._whole)
-    for group in foreseen._foreseen:
+    for group in foreseen._judge._foreseen:
         for field in dataclasses.fields(Verdicts):
-            derived = getattr(tokenizer._judge_alone(group), field.name)
-            assert np.array_equal(getattr(foreseen._foreseen[group], field.name), derived)
+            derived = getattr(tokenizer._judge._judge_alone(group), field.name)
+            assert np.array_equal(getattr(foreseen._judge._foreseen[group], field.name), derived)
 
 
 def test_a_rule_tells_what_the_definition_tells(tokenizer: ByteLevelBPE) -> None:
@@ -152,7 +153,7 @@ def test_a_rule_tells_what_the_definition_tells(tokenizer: ByteLevelBPE) -> None
         rules += isinstance(rule, SuccessorRule)
         final, last = allowed_rows(tokenizer._rule(tokens), 0, rows), rng.randrange(rows)
         if isinstance(rule, SuccessorRule):
-            assert not tokenizer._recut_rows(tokens) and not tokenizer._broken_rows(tokens, final)
+            assert not tokenizer._judge.recut_rows(tokens) and not tokenizer._judge.broken_rows(tokens, final)
         if found[last]:
             followed = (*tokens, int(tokenizer.vocab.order[last]))
             assert tokenizer.may_end(followed) == tokenizer.is_final(followed)

@@ -32,8 +32,8 @@ BYTE_LEVEL = {
 letter and × (C3 97) is not, so an "a" may be joined with the first byte of one and not of the other. All
 that CC begins are accents, and under "tekken" they belong to the word before them; a CC that begins
 nothing does not, so it may be a token where an accent's first byte is joined with what stands before it.
-Under "gpt-4o" a contraction belongs to its word, so l' may be a token, but only where two more letters follow:
-the vocabulary has no s."""
+Under "gpt-4o" a contraction belongs to its word, so l' may be a token, but only where two more letters
+follow: that vocabulary has no s."""
 
 SENTENCE_PIECE = {
     "byte fallback": SentencePieceToy(
