@@ -110,13 +110,13 @@ class ByteDecoder(Generic[State]):
         stretches: list[Stretch[State]] = []
         while (reason := so_far.ended) is None:
             state, run = self._surely(state, so_far)
-            if not run.symbols:
+            if not run:
                 reason = "deadline"
                 break
             stretches.append(Stretch(state, so_far.text, run, so_far.logp))
             so_far.logp += run.logp
             so_far.add(run.text)
-            if run.symbols[-1] == STOP:
+            if run.ends:
                 reason = "end-of-middle"
                 break
             state = run.state
@@ -159,7 +159,7 @@ class ByteDecoder(Generic[State]):
 
     def _surely(self, state: State, so_far: TextSoFar) -> tuple[State, Run[State]]:
         """What certainly comes next, asking the model as often as that takes; nothing if it may not be."""
-        while not (run := state.run()).symbols and so_far.may_evaluate():
+        while not (run := state.run()) and so_far.may_evaluate():
             state = self._ask(run.state, so_far)
         return state, run
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -29,7 +28,7 @@ class Scorer:
         """With a `drafter`, rows that will probably be asked for next are scored beside those that are."""
         self.backend = backend
         self.drafter = drafter
-        self._rows: OrderedDict[TokenPath, FloatArray] = OrderedDict()
+        self._rows: dict[TokenPath, FloatArray] = {}
         self._most = max(LARGEST_TREE + 1, budget_bytes // (8 * backend.vocab_size))
 
     def __contains__(self, path: TokenPath) -> bool:
@@ -60,29 +59,32 @@ class Scorer:
             self._rows[path] = fresh[path]
         result = [fresh[path] if path in fresh else self._rows[path] for path in paths]
         for path, row in zip(paths, result, strict=True):
-            self._rows[path] = row
-            self._rows.move_to_end(path)
+            self._keep(path, row)
         self._drop_surplus()
         return result
 
     def _row(self, path: TokenPath, stop: StopSignal) -> FloatArray:
         """`rows` of one path, without a draft."""
-        row = self._rows.get(path)
-        if row is not None:
-            self._rows.move_to_end(path)
-            return row
+        if path in self._rows:
+            return self._used(path)
         (row,) = self.backend.score(path, NO_TREE, (ROOT,), stop)
         self._rows[path] = row
-        self._drop_surplus()
+        if len(self._rows) > self._most:
+            self._drop_surplus()
         return row
 
     def _drop_surplus(self) -> None:
         while len(self._rows) > self._most:
-            self._rows.popitem(last=False)
+            del self._rows[next(iter(self._rows))]
 
     def _used(self, path: TokenPath) -> FloatArray:
-        self._rows.move_to_end(path)
-        return self._rows[path]
+        row = self._rows.pop(path)
+        self._rows[path] = row
+        return row
+
+    def _keep(self, path: TokenPath, row: FloatArray) -> None:
+        self._rows.pop(path, None)
+        self._rows[path] = row
 
     def _with_draft(self, missing: list[TokenPath], roots: Sequence[Root]) -> list[TokenPath]:
         """`missing`, and drafted paths that fit into one evaluation with them."""

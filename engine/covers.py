@@ -212,8 +212,8 @@ class CoverState:
 
     def run(self) -> Run[CoverState]:
         """The symbols that certainly come next. Never asks the model."""
-        symbols, log, frontier = self.frontier.read()
-        return Run(symbols, log, self if frontier is None else self._with(frontier))
+        text, ends, log, frontier = self.frontier.read()
+        return Run(text, ends, log, self if frontier is None else self._with(frontier))
 
     # -- scoring ----------------------------------------------------------------------------------
 
@@ -272,8 +272,11 @@ class CoverState:
 
     def ask(self) -> CoverState:
         """The same covers, pruned, with those scored that are worth it, in one evaluation at most."""
-        pruned = self.pruned
-        return pruned.resolve(pruned.frontier.worth_scoring())
+        pruned, scorer = self.pruned, self.space.scorer
+        if scorer.drafter or not (paths := pruned.frontier.paths()):
+            return pruned.resolve(pruned.frontier.worth_scoring())
+        rows = scorer.rows([self.fixed + tokens for tokens in paths], self.space.stop)
+        return pruned._with(pruned.frontier.with_rows(rows))
 
     # -- shares -----------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class Decoder(ByteDecoder[CoverState]):
             state, run = self._surely(state, so_far)
             so_far.logp += run.logp
             so_far.add(run.text)
-            if run.ends or not run.symbols:
+            if run.ends or not run:
                 reason = "end-of-middle" if run.ends else "deadline"
                 break
             state = run.state

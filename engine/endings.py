@@ -160,7 +160,7 @@ class Branch:
 
 def paths_of(state: CoverState) -> list[TokenPath]:
     """What `state.ask` scores."""
-    return [state.fixed + pending.tokens for pending in state.pruned.frontier.worth_scoring()]
+    return [state.fixed + tokens for tokens in state.pruned.frontier.paths()]
 
 
 def _unknown(state: CoverState) -> float:

@@ -99,6 +99,10 @@ class Frontier:
         """With these covers pending, too: tokens, start, natural log of their weight."""
         return self._with(self.contexts, [*self.pending, *(Pending(*cover) for cover in covers)])
 
+    def with_rows(self, rows: Sequence[FloatArray]) -> Frontier:
+        """The same covers with those that are `worth_scoring` scored, by their rows."""
+        return self.with_scored(self.worth_scoring(), rows)
+
     def with_scored(self, chosen: Sequence[Pending], rows: Sequence[FloatArray]) -> Frontier:
         """The same covers with the `chosen` pending ones scored: contexts, and what ends behind them."""
         contexts, pending = list(self.contexts), [p for p in self.pending if p not in chosen]
@@ -137,8 +141,9 @@ class Frontier:
             pending += over
         return Frontier(self._canon, self._settled, self.text + bytes([byte]), contexts, pending)
 
-    def read(self) -> tuple[list[int], float, Frontier | None]:
-        """The symbols that certainly come next, the log of their probability, and the covers behind them.
+    def read(self) -> tuple[bytes, bool, float, Frontier | None]:
+        """The bytes that certainly come next, whether STOP does behind them, the natural log of the
+        probability of all, and the covers behind them.
 
         The probability is the product of what is known of each, where anything is.
 
@@ -147,9 +152,9 @@ class Frontier:
         Where nothing is certain, the covers are pruned; None if that was known.
         """
         if self.is_open:
-            return [], 0.0, None
-        now, symbols, log = self, list[int](), 0.0
-        while not symbols or (symbols[-1] < 0x80 and symbols[-1] != ord("\n")):
+            return b"", False, 0.0, None
+        now, text, ends, log = self, b"", False, 0.0
+        while not ends and (not text or (text[-1] < 0x80 and text[-1] != ord("\n"))):
             known, unknown = now.shares()
             best = certain_best(known, unknown)
             if best is None and (pruned := now.pruned()):
@@ -158,11 +163,12 @@ class Frontier:
             if best is None:
                 now = Frontier(self._canon, self._settled, now.text, now.contexts, now.pending, is_open=True)
                 break
-            symbols.append(best)
             log += math.log(known[best]) if known[best] > 0 else 0.0
-            if best != STOP:
-                now = now.push(best)
-        return symbols, log, now
+            if best == STOP:
+                ends = True
+            else:
+                now, text = now.push(best), text + bytes([best])
+        return text, ends, log, now
 
     # -- what is pending --------------------------------------------------------------------------
 
@@ -177,6 +183,10 @@ class Frontier:
             if p.start == end or goes_on(self._settled + p.tokens, self.text[p.start :])
         ]
         return None if len(kept) == len(self.pending) else self._with(self.contexts, kept)
+
+    def paths(self) -> list[TokenPath]:
+        """The tokens of the pending covers that are `worth_scoring`."""
+        return [p.tokens for p in self.worth_scoring()]
 
     def worth_scoring(self) -> Sequence[Pending]:
         """The pending covers that are scored next: the likeliest, which together hold SCORED_SHARE."""

@@ -87,7 +87,7 @@ class EnsembleState:
     def run(self) -> Run[EnsembleState]:
         """The next symbol, if it is certain. Never asks a model."""
         run = single_step(self)
-        return run if run.symbols or (pruned := self.pruned) is self else pruned.run()
+        return run if run or (pruned := self.pruned) is self else pruned.run()
 
     @property
     def pruned(self) -> EnsembleState:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -49,30 +48,30 @@ State = TypeVar("State", bound=Readable)
 class Run(Generic[State]):
     """Symbols each of which is certainly the likeliest behind those before it."""
 
-    symbols: Sequence[int]
-    """Bytes, or STOP at the end; none if it is not certain what comes first."""
+    text: bytes
+    ends: bool
+    """Whether STOP comes behind the text."""
     logp: float
     """Natural log of the product of what is known of their probabilities, a STOP where nothing can follow
     aside."""
     state: State
     """The state behind the bytes."""
 
-    @property
-    def text(self) -> bytes:
-        """The bytes."""
-        symbols = self.symbols
-        return bytes(symbols[:-1] if symbols and symbols[-1] == STOP else symbols)
+    def __bool__(self) -> bool:
+        """Whether it is certain what comes first."""
+        return self.ends or bool(self.text)
 
     @property
-    def ends(self) -> bool:
-        """Whether STOP comes at the end."""
-        return bool(self.symbols) and self.symbols[-1] == STOP
+    def symbols(self) -> list[int]:
+        """The bytes, and STOP."""
+        return [*self.text, STOP] if self.ends else [*self.text]
 
 
 def single_step(state: State) -> Run[State]:
     """The next symbol of any state, if it is certain."""
     best = state.shares.certain_best()
     if best is None:
-        return Run((), 0.0, state)
+        return Run(b"", False, 0.0, state)
     share = float(state.shares.known[best])
-    return Run((best,), math.log(share) if share > 0 else 0.0, state if best == STOP else state.push(best))
+    logp = math.log(share) if share > 0 else 0.0
+    return Run(b"", True, logp, state) if best == STOP else Run(bytes([best]), False, logp, state.push(best))

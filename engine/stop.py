@@ -36,10 +36,12 @@ class TextSoFar:
         self.text = text
         self.logp = logp
         self._evaluations = 0
+        self._is_plain = False
 
     def add(self, chunk: bytes) -> None:
         """Appends bytes of a token or a single byte."""
         self.text += chunk
+        self._is_plain = self._is_plain and chunk.isascii() and b"\n" not in chunk
 
     def evaluated(self) -> None:
         """Counts one model evaluation."""
@@ -52,9 +54,14 @@ class TextSoFar:
     @property
     def ended(self) -> StopReason | None:
         """ "lines" once the text passes the line budget, "end-of-middle" once it is no UTF-8 any more."""
+        if self._is_plain:
+            return None
         if self.text.count(b"\n") >= self._limits.max_lines:
             return "lines"
-        return None if may_become_text(self.text, self._begun) else "end-of-middle"
+        if not may_become_text(self.text, self._begun):
+            return "end-of-middle"
+        self._is_plain = not partial_length(self._begun + self.text)
+        return None
 
     def completion(self, reason: StopReason) -> Completion:
         """What may be shown: within the line budget, whole characters, no half CRLF."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.backends.base import StopSignal
-from engine.backends.chunks import ChunkSize
+from engine.backends.chunks import SMALLEST_CHUNK, ChunkSize
 from engine.backends.native_weights import PREFILL_CHUNK, Loading
 from engine.errors import BackendError, Cancelled
 from engine.models.gguf import Gguf
@@ -60,6 +60,10 @@ class NativeBackend:
         if len(context) + len(nodes) > self.context_length:
             self._check_room(len(context), tree)
         left = self._model.begin(context, nodes, parents, wanted)
+        if left < SMALLEST_CHUNK and len(wanted) == 1:
+            if stop.flag[0]:
+                stop.check()
+            return self._evaluate(left, stop)
         rows: list[FloatArray] = []
         while left:
             stop.check()

@@ -40,14 +40,14 @@ def log_softmax(logits: npt.NDArray[np.float32]) -> FloatArray:
     return result
 
 
-LEAST_LOG_SHARE = -9.21
-"""Of the likeliest token: the natural log of about a ten-thousandth."""
+LEAST_LOG_SHARE = -7.6
+"""Of the likeliest token: the natural log of about a two-thousandth."""
 TOO_MANY = 2048
 """Tokens for a glance."""
 
 
 def likeliest(row: FloatArray) -> tuple[SmallIntArray, FloatArray]:
-    """What a row tells at a glance: the tokens that are at least a ten-thousandth as likely as its likeliest
+    """What a row tells at a glance: the tokens that are at least a two-thousandth as likely as its likeliest
     one, by increasing number, and their natural log-probabilities; none if there are TOO_MANY.
 
     `row` (vocab,) are natural logs; NaN counts as nothing.

@@ -15,6 +15,39 @@ namespace {
 constexpr int SEGMENT = 128;  // cells of a path, from a multiple on, that are taken together
 constexpr int NEIGHBOURS = 4; // cells whose scores are computed together
 constexpr int HEADS = 3;      // computed together: with NEIGHBOURS their sums just fit the registers
+constexpr size_t segments_of(int cells) { return (size_t(cells) + SEGMENT - 1) / SEGMENT; }
+
+// Keys and values by cell. SEGMENT cells are a block, in which those of all layers and heads stand one after the other: so
+// what one head holds of a segment is one stretch of memory, and cells that were never used take none.
+class Cache {
+  public:
+    // Where one head of one layer keeps its own.
+    struct Head {
+        float *first;
+        size_t block; // numbers from one block to the next
+        int dimension;
+
+        float *key(int cell) const { return first + cell / SEGMENT * block + cell % SEGMENT * size_t(dimension); }
+        float *value(int cell) const { return key(cell) + size_t(SEGMENT) * dimension; }
+    };
+
+    Cache(int layers, int heads, int cells, int dimension)
+        : heads(heads), dimension(dimension), block(size_t(layers) * heads * 2 * SEGMENT * dimension),
+          numbers(reinterpret_cast<float *>(arena.take(segments_of(cells) * block * sizeof(float)))) {}
+
+    Head head(int layer, int head) const {
+        return {numbers + (size_t(layer) * heads + head) * 2 * SEGMENT * dimension, block, dimension};
+    }
+
+    // Gives the memory of the blocks behind the cell `end` back, of those up to `last`.
+    void release(int end, int last) const { give_back(numbers + segments_of(end) * block, numbers + segments_of(last) * block); }
+
+  private:
+    Arena arena;
+    const int heads, dimension;
+    const size_t block;
+    float *const numbers;
+};
 
 // The sums of four registers.
 AVX2_INLINE __m128 four_sums(const __m256 *v) {
@@ -24,15 +57,15 @@ AVX2_INLINE __m128 four_sums(const __m256 *v) {
 
 // query · keys · scale of COUNT heads for a run of cells, SEGMENT numbers for each head. Finds the greatest of each.
 template <int COUNT>
-AVX2 void score(const float *queries, const float *keys, const int32_t *cells, int count, int dimension, float scale,
-                float *scores, float *most) {
+AVX2 void score(const float *queries, const float *const *keys, int count, int dimension, float scale, float *scores,
+                float *most) {
     __m128 greatest[COUNT];
     for (int head = 0; head < COUNT; ++head) greatest[head] = _mm_set1_ps(-INFINITY);
     for (int at = 0; at < count; at += NEIGHBOURS) {
         __m256 products[COUNT][NEIGHBOURS];
         const float *key[NEIGHBOURS];
         for (int i = 0; i < NEIGHBOURS; ++i) {
-            key[i] = keys + size_t(cells[std::min(at + i, count - 1)]) * dimension;
+            key[i] = keys[std::min(at + i, count - 1)];
             for (int head = 0; head < COUNT; ++head) products[head][i] = _mm256_setzero_ps();
         }
         for (int d = 0; d < dimension; d += LANES) {
@@ -67,16 +100,15 @@ AVX2 float exponentiate(float *scores, int count, float greatest) {
     return sum_of(total);
 }
 
-// shares · values of COUNT heads over a run of cells: BLOCK numbers for each, `apart` in `sums`.
+// shares · values of COUNT heads over a run of cells: BLOCK numbers from `first` on for each, `apart` in `sums`.
 template <int COUNT>
-AVX2 void gather(const float *shares, const float *values, const int32_t *cells, int count, int dimension, float *sums,
-                 int apart) {
+AVX2 void gather(const float *shares, const float *const *values, int first, int count, float *sums, int apart) {
     constexpr int WIDTH = BLOCK / LANES;
     __m256 sum[COUNT][WIDTH];
     for (int head = 0; head < COUNT; ++head)
         for (int i = 0; i < WIDTH; ++i) sum[head][i] = _mm256_setzero_ps();
     for (int at = 0; at < count; ++at) {
-        const float *value = values + size_t(cells[at]) * dimension;
+        const float *value = values[at] + first;
         __m256 share[COUNT];
         for (int head = 0; head < COUNT; ++head) share[head] = _mm256_set1_ps(shares[head * SEGMENT + at]);
         for (int i = 0; i < WIDTH; ++i) {
@@ -91,30 +123,30 @@ AVX2 void gather(const float *shares, const float *values, const int32_t *cells,
 // What a head sees of a segment is its *sight*: the sum of the values weighted by e^(score - greatest), then the
 // greatest score and the sum of the weights.
 constexpr int sight_floats(int dimension) { return dimension + LANES; }
-constexpr int segments_of(int cells) { return (cells + SEGMENT - 1) / SEGMENT; }
 
 template <int COUNT>
-void see_heads(const float *queries, const float *keys, const float *values, const int32_t *cells, int count,
-               int dimension, float *sights, int apart) {
+void see_heads(const float *queries, const float *const *keys, const float *const *values, int count, int dimension,
+               float *sights, int apart) {
     alignas(32) float shares[COUNT * SEGMENT], most[COUNT];
-    score<COUNT>(queries, keys, cells, count, dimension, 1 / std::sqrt(float(dimension)), shares, most);
+    score<COUNT>(queries, keys, count, dimension, 1 / std::sqrt(float(dimension)), shares, most);
     for (int head = 0; head < COUNT; ++head) {
         float *after = sights + head * apart + dimension;
         after[0] = most[head];
         after[1] = exponentiate(shares + head * SEGMENT, count, most[head]);
     }
-    for (int d = 0; d < dimension; d += BLOCK)
-        gather<COUNT>(shares, values + d, cells, count, dimension, sights + d, apart);
+    for (int d = 0; d < dimension; d += BLOCK) gather<COUNT>(shares, values, d, count, sights + d, apart);
 }
 
 // What `heads` heads that share keys and values see of a segment of at most SEGMENT cells; their sights are `apart`.
-inline void see(const float *queries, const float *keys, const float *values, const int32_t *cells, int count,
-                int heads, int dimension, float *sights, int apart) {
+inline void see(const float *queries, const Cache::Head &held, const int32_t *cells, int count, int heads, float *sights,
+                int apart) {
+    const float *keys[SEGMENT], *values[SEGMENT];
+    for (int i = 0; i < count; ++i) keys[i] = held.key(cells[i]), values[i] = held.value(cells[i]);
     constexpr auto several = see_heads<HEADS>, two = see_heads<2>, one = see_heads<1>;
     static_assert(HEADS == 3, "what is left over are one or two heads");
     for (int head = 0, left; (left = heads - head) > 0; head += HEADS) {
         const auto some = left >= HEADS ? several : left == 2 ? two : one;
-        some(queries + head * dimension, keys, values, cells, count, dimension, sights + head * apart, apart);
+        some(queries + head * held.dimension, keys, values, count, held.dimension, sights + head * apart, apart);
     }
 }
 

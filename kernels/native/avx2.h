@@ -4,11 +4,13 @@
 
 #include <immintrin.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <vector>
 
 #if __has_include(<sys/mman.h>)
 #include <sys/mman.h>
@@ -32,16 +34,49 @@ template <typename T> struct Aligned {
     explicit Aligned(size_t count = 0)
         : numbers(static_cast<T *>(::operator new[](count * sizeof(T) + 64, std::align_val_t(64)))) {}
     T *data() const { return numbers.get(); }
+};
 
-    // Gives the memory of a part back, in whole pages; what it holds is lost.
-    void release(size_t begin, size_t end) const {
+// Gives memory back, as far as it is whole pages; what it holds is lost.
+inline void give_back(void *begin, void *end) {
 #ifdef MADV_DONTNEED
-        const uintptr_t page = sysconf(_SC_PAGESIZE);
-        const uintptr_t from = (reinterpret_cast<uintptr_t>(data() + begin) + page - 1) / page * page;
-        const uintptr_t to = reinterpret_cast<uintptr_t>(data() + end) / page * page;
-        if (from < to) madvise(reinterpret_cast<void *>(from), to - from, MADV_DONTNEED);
+    const uintptr_t page = sysconf(_SC_PAGESIZE);
+    const uintptr_t from = (reinterpret_cast<uintptr_t>(begin) + page - 1) / page * page;
+    const uintptr_t to = reinterpret_cast<uintptr_t>(end) / page * page;
+    if (from < to) madvise(reinterpret_cast<void *>(from), to - from, MADV_DONTNEED);
+#endif
+}
+
+// Memory that is read from end to end for each token: in large pages where the system has them, as looking addresses up
+// takes longer than reading else. What was taken comes back as a whole.
+class Arena {
+  public:
+    // `bytes` that begin at a multiple of LINE.
+    uint8_t *take(size_t bytes) {
+        bytes = (bytes + LINE - 1) / LINE * LINE;
+        if (bytes > left) add(std::max(bytes, CHUNK));
+        uint8_t *found = next;
+        next += bytes, left -= bytes;
+        return found;
+    }
+
+  private:
+    static constexpr size_t PAGE = size_t(2) << 20, CHUNK = 16 * PAGE, LINE = 64;
+    struct Free {
+        void operator()(uint8_t *bytes) const { ::operator delete[](bytes, std::align_val_t(PAGE)); }
+    };
+
+    void add(size_t bytes) {
+        left = (bytes + PAGE - 1) / PAGE * PAGE;
+        next = static_cast<uint8_t *>(::operator new[](left, std::align_val_t(PAGE)));
+        chunks.emplace_back(next);
+#ifdef MADV_HUGEPAGE
+        madvise(next, left, MADV_HUGEPAGE);
 #endif
     }
+
+    std::vector<std::unique_ptr<uint8_t, Free>> chunks;
+    uint8_t *next = nullptr;
+    size_t left = 0;
 };
 
 AVX2_INLINE float sum_of(__m256 v) {

@@ -29,7 +29,7 @@ class Cells {
         at(NONE) = {};
     }
 
-    int used() const { return static_cast<int>(cells.size() - 1 - unused.size()); }
+    int used() const { return all() - static_cast<int>(unused.size()); }
 
     // All cells from here on are free. The lowest free cell is taken first, so this is low.
     int end() const { return beyond; }
@@ -44,18 +44,20 @@ class Cells {
         return cell;
     }
 
-    // Counts as used now. Of a path the deepest cells come first.
+    // Counts as used now, as the cell before it in its text does.
     void touch(int cell) {
         at(cell).call = call;
         leave(cell);
-        enter(cell, NONE);
+        enter(cell, at(cell).parent);
     }
+
+    // Whether a call that uses `count` cells only takes those of others.
+    bool has_room(size_t count) const { return count <= static_cast<size_t>(most()); }
 
     // Makes `count` cells free, of those that this call does not use. False if there are not as many.
     bool make_room(int count) {
-        const int all = static_cast<int>(cells.size()) - 1;
-        while (used() && used() + count > std::min(all, kept) && at(at(NONE).newer).call != call) remove(at(NONE).newer);
-        return used() + count <= all;
+        while (used() && used() + count > most() && at(at(NONE).newer).call != call) remove(at(NONE).newer);
+        return used() + count <= all();
     }
 
     // A new cell for a token. One must be free.
@@ -87,6 +89,8 @@ class Cells {
         uint64_t call = 0;
     };
 
+    int all() const { return static_cast<int>(cells.size()) - 1; }
+    int most() const { return std::min(all(), kept); }
     Cell &at(int cell) { return cells[cell + 1]; }
     const Cell &at(int cell) const { return cells[cell + 1]; }
 

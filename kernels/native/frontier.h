@@ -46,6 +46,10 @@ class Frontier {
         return found;
     }
 
+    Frontier with_rows(const std::vector<In<double>> &rows) const {
+        return with_scored(pending.size() < 2 ? pending : worth_scoring(), rows);
+    }
+
     Frontier push(int byte) const {
         require(byte >= 0 && byte < 256, "this is no byte");
         Frontier found = closed();
@@ -58,6 +62,14 @@ class Frontier {
         if (is_open) return nb::none();
         Frontier found = closed();
         return found.prune() ? nb::cast(std::move(found)) : nb::none();
+    }
+
+    // The tokens of those that are worth scoring.
+    nb::list paths() const {
+        nb::list found;
+        if (pending.size() == 1) found.append(pending[0].path->tokens());
+        else for (const Pending &p : worth_scoring()) found.append(p.path->tokens());
+        return found;
     }
 
     std::vector<Pending> worth_scoring() const {
@@ -77,13 +89,14 @@ class Frontier {
         return chosen;
     }
 
-    // Symbols that certainly come next, the natural log of their probability, and the covers behind them.
+    // Bytes that certainly come next, whether STOP does behind them, the natural log of the probability of all, and the
+    // covers behind them.
     nb::object read() const {
-        nb::list symbols;
         double log = 0;
-        if (is_open) return nb::make_tuple(symbols, log, nb::none());
+        if (is_open) return nb::make_tuple(nb::bytes("", 0), false, log, nb::none());
         Frontier now = closed();
-        for (int last = 0; last != STOP && last != '\n' && last < 0x80;) {
+        int last = 0;
+        while (last != STOP && last != '\n' && last < 0x80) {
             const Unit unit = now.unit();
             const bool is_hopeless = now.is_mostly_pending();
             double known = 0;
@@ -94,13 +107,13 @@ class Frontier {
                 now.is_open = true;
                 break;
             }
-            symbols.append(first);
             if (first < STOP) known = now.take(static_cast<uint8_t>(first), &unit, second >= 0);
-            if (second >= 0) symbols.append(second), known = now.take(static_cast<uint8_t>(second), &unit);
+            if (second >= 0) known = now.take(static_cast<uint8_t>(second), &unit);
             if (known > 0) log += std::log(known / unit.total);
             last = second < 0 ? first : second;
         }
-        return nb::make_tuple(symbols, log, nb::cast(std::move(now)));
+        const nb::bytes read(now.text.data() + text.size(), now.text.size() - text.size());
+        return nb::make_tuple(read, last == STOP, log, nb::cast(std::move(now)));
     }
 
     // (257,) by next byte and STOP; what pending covers hold; both of all.
@@ -420,9 +433,11 @@ void define_frontier(nb::module_ &module) {
         .def("with_context", &Frontier::with_context, nb::arg("tokens"), nb::arg("start"), nb::arg("log_weight"), nb::arg("row"))
         .def("with_pending", &Frontier::with_pending, nb::arg("covers"))
         .def("with_scored", &Frontier::with_scored, nb::arg("chosen"), nb::arg("rows"))
+        .def("with_rows", &Frontier::with_rows, nb::arg("rows"))
         .def("push", &Frontier::push, nb::arg("byte"))
         .def("read", &Frontier::read)
         .def("pruned", &Frontier::pruned)
         .def("worth_scoring", &Frontier::worth_scoring)
+        .def("paths", &Frontier::paths)
         .def("shares", &Frontier::shares);
 }

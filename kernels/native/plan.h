@@ -60,7 +60,7 @@ class Plan {
     // The cells of steps that were not evaluated hold nothing.
     void give_up_rest() {
         for (int at = static_cast<int>(steps.size()); at-- > done;)
-            if (steps[at].is_new) cells.remove(steps[at].cell);
+            if (steps[at].is_new) cells.remove(steps[at].cell), last_context.clear();
         steps.clear();
         done = 0;
     }
@@ -69,23 +69,32 @@ class Plan {
     static int end_of(const std::vector<int32_t> &line) { return line.empty() ? Cells::NONE : line.back(); }
 
     // The resident beginning of the context, into the first line, and the resident nodes. Returns the former's length.
+    // What the context shares with the one before it is resident, and the newest in use: it stays so, if there is room for
+    // all of the question.
     int find(const Question &question) {
         cells.begin();
         lines_used = 1;
         std::vector<int32_t> &trunk = lines[0];
-        trunk.clear();
-        for (int cell, at = 0; at < static_cast<int>(question.context.size()); ++at, trunk.push_back(cell))
-            if ((cell = cells.find(end_of(trunk), question.context[at])) == Cells::NONE) break;
+        const auto &context = question.context;
+        const bool has_room = cells.has_room(context.size() + question.tokens.size());
+        const size_t most = has_room ? std::min({trunk.size(), last_context.size(), context.size()}) : 0;
+        const size_t shared = std::mismatch(context.begin(), context.begin() + most, last_context.begin()).first - context.begin();
+        trunk.resize(shared);
+        last_context = context;
+        for (size_t at = shared; at < context.size(); ++at) {
+            const int cell = cells.find(end_of(trunk), context[at]);
+            if (cell == Cells::NONE) break;
+            trunk.push_back(cell);
+            cells.touch(cell);
+        }
         const bool is_whole = trunk.size() == question.context.size();
         cell_of.assign(question.tokens.size(), Cells::NONE);
         for (size_t node = 0; node < cell_of.size(); ++node) {
             const int parent = question.parents[node];
             if (parent < 0 ? is_whole : cell_of[parent] != Cells::NONE)
                 cell_of[node] = cells.find(parent < 0 ? end_of(trunk) : cell_of[parent], question.tokens[node]);
-        }
-        for (size_t node = cell_of.size(); node--;)
             if (cell_of[node] != Cells::NONE) cells.touch(cell_of[node]);
-        for (size_t at = trunk.size(); at--;) cells.touch(trunk[at]);
+        }
         return static_cast<int>(trunk.size());
     }
 
@@ -111,6 +120,7 @@ class Plan {
     std::vector<Step> steps;
     int done = 0, lines_used = 1;
     std::vector<std::vector<int32_t>> lines; // runs of cells; the first one is the context's
+    std::vector<int32_t> last_context;       // that the first line begins with, as far as it is that long
     std::vector<int32_t> cell_of, line_of, position_of; // by node
     std::vector<bool> is_wanted;                        // by node + 1
 };

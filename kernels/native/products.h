@@ -90,13 +90,13 @@ AVX2 void gate_block(const float *gate, const float *up, int16_t *integers, floa
 // time, so that one register holds the same two columns of LANES rows.
 struct Matrix {
     int rows, blocks;
-    Aligned<uint8_t> bytes;
+    uint8_t *bytes;
 
-    Matrix(int rows, int columns)
-        : rows(rows), blocks(columns / BLOCK), bytes(size_t(rows) / ROWS * (columns / BLOCK) * GROUP_BLOCK) {}
+    Matrix(int rows, int columns, Arena &arena)
+        : rows(rows), blocks(columns / BLOCK), bytes(arena.take(size_t(rows) / ROWS * (columns / BLOCK) * GROUP_BLOCK)) {}
 
     int groups() const { return rows / ROWS; }
-    uint8_t *group(int number) const { return bytes.data() + size_t(number) * blocks * GROUP_BLOCK; }
+    uint8_t *group(int number) const { return bytes + size_t(number) * blocks * GROUP_BLOCK; }
 
     // Takes ROWS rows as they stand in the file.
     void fill(int number, const uint8_t *file) {

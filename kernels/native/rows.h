@@ -33,13 +33,13 @@
 
 namespace rows {
 
-// A token that is at least a ten-thousandth as likely as its row's likeliest one, and its natural log-probability.
+// A token that is at least a two-thousandth as likely as its row's likeliest one, and its natural log-probability.
 struct Likeliest {
     int32_t token;
     double log;
 };
 using Glance = std::vector<Likeliest>; // by increasing token
-constexpr double LEAST_LOG_SHARE = -9.21;
+constexpr double LEAST_LOG_SHARE = -7.6;
 constexpr size_t TOO_MANY = 2048; // tokens for a glance, which has none then
 
 // Memory of whole rows, used again: the first touch of fresh pages costs more than the arithmetic on a row.

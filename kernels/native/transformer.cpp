@@ -44,9 +44,9 @@ struct Layer {
     Matrix gates; // by turns BLOCK rows of the gate, BLOCK rows that it lets through
     Matrix down;
 
-    Layer(int width, int attended, int kept, int hidden)
-        : attention_norm(width), feed_norm(width), projections(attended + 2 * kept, width), output(width, attended),
-          gates(2 * hidden, width), down(width, hidden) {}
+    Layer(int width, int attended, int kept, int hidden, Arena &arena)
+        : attention_norm(width), feed_norm(width), projections(attended + 2 * kept, width, arena),
+          output(width, attended, arena), gates(2 * hidden, width, arena), down(width, hidden, arena) {}
 };
 
 class Transformer {
@@ -54,8 +54,8 @@ class Transformer {
     Transformer(int layer_count, int width, int heads, int kv_heads, int dimension, int hidden, int vocab,
                 float epsilon, float rope_base, int cells, int kept, int largest_batch, int threads)
         : width(width), heads(heads), kv_heads(kv_heads), dimension(dimension), hidden(hidden), vocab(vocab),
-          epsilon(epsilon), rope_base(rope_base), capacity(cells), largest_batch(largest_batch), team(threads),
-          plan(cells, kept), embedding(padded(vocab), width), last_norm(width),
+          epsilon(epsilon), rope_base(rope_base), largest_batch(largest_batch), team(threads),
+          plan(cells, kept), cache(layer_count, kv_heads, cells, dimension), embedding(padded(vocab), width, arena), last_norm(width),
           residual(size_t(largest_batch) * width),
           projected(size_t(largest_batch) * (heads + 2 * kv_heads) * dimension),
           turns(size_t(largest_batch) * dimension), logits(0), normed(largest_batch, width),
@@ -63,11 +63,7 @@ class Transformer {
         require(layer_count > 0 && width % BLOCK == 0 && hidden % BLOCK == 0 && dimension % BLOCK == 0 && kv_heads > 0 &&
                     heads % kv_heads == 0 && cells > 0 && kept >= 0 && threads > 0,
                 "sizes that this forward pass cannot do");
-        for (int i = 0; i < layer_count; ++i) layers.emplace_back(width, heads * dimension, kv_heads * dimension, hidden);
-        // Not touched before they are used, so they cost no memory until then.
-        const size_t floats = size_t(layer_count) * kv_heads * cells * dimension;
-        keys = Aligned<float>(floats);
-        values = Aligned<float>(floats);
+        for (int i = 0; i < layer_count; ++i) layers.emplace_back(width, heads * dimension, kv_heads * dimension, hidden, arena);
         scratch.resize(threads);
     }
 
@@ -95,7 +91,7 @@ class Transformer {
         if (name == "ffn_down") return fill(layers.at(layer).down, bytes, width, 0, 1, 1);
         if (name == "token_embd") return fill(embedding, bytes, vocab, 0, 1, 1);
         if (name == "output") {
-            head = std::make_unique<Matrix>(padded(vocab), width);
+            head = std::make_unique<Matrix>(padded(vocab), width, arena);
             return fill(*head, bytes, vocab, 0, 1, 1);
         }
         throw nb::value_error("a matrix of unknown name");
@@ -190,17 +186,11 @@ class Transformer {
         }
     }
 
-    float *cache_row(const Aligned<float> &cache, int layer, int kv_head, int cell) const {
-        return cache.data() + ((size_t(layer) * kv_heads + kv_head) * capacity + cell) * dimension;
-    }
-
     // Of cells beyond those in use, once they are many: a text may be longer than all that is kept.
     void give_back_memory() {
         const int end = plan.end_of_cells();
         if (touched - end >= WORTH_RELEASING) {
-            for (const Aligned<float> *cache : {&keys, &values})
-                for (int stretch = 0; stretch < int(layers.size()) * kv_heads; ++stretch)
-                    cache->release((size_t(stretch) * capacity + end) * dimension, (size_t(stretch) * capacity + touched) * dimension);
+            cache.release(end, touched);
             touched = end;
         }
         touched = std::max(touched, end);
@@ -321,9 +311,9 @@ class Transformer {
                 if (part < heads + kv_heads) rotate(numbers, turns.data() + size_t(token) * dimension);
                 if (part < heads) continue;
                 const bool is_key = part < heads + kv_heads;
-                float *to = is_key ? cache_row(keys, number, part - heads, steps[token].cell)
-                                   : cache_row(values, number, part - heads - kv_heads, steps[token].cell);
-                std::memcpy(to, numbers, dimension * sizeof(float));
+                const Cache::Head head = cache.head(number, is_key ? part - heads : part - heads - kv_heads);
+                const int cell = steps[token].cell;
+                std::memcpy(is_key ? head.key(cell) : head.value(cell), numbers, dimension * sizeof(float));
             }
         });
     }
@@ -342,13 +332,12 @@ class Transformer {
         const size_t apart = size_t(segments) * floats; // of the sights of two heads
         if (sights.size() < (end - first) * heads * apart) sights.resize(2 * (end - first) * heads * apart);
         team.run(kv_heads * segments, [&](int chunk, int) {
-            const int kv_head = chunk / segments, segment = chunk % segments, begin = segment * SEGMENT;
+            const int kv_head = chunk % kv_heads, segment = chunk / kv_heads, begin = segment * SEGMENT;
             for (int token = first; token < end; ++token) {
                 const int length = steps[token].position + 1, head = kv_head * group;
                 if (begin >= length) continue;
-                see(queries_of(token) + head * dimension, cache_row(keys, number, kv_head, 0),
-                    cache_row(values, number, kv_head, 0), plan.path(steps[token]) + begin,
-                    std::min(SEGMENT, length - begin), group, dimension,
+                see(queries_of(token) + head * dimension, cache.head(number, kv_head), plan.path(steps[token]) + begin,
+                    std::min(SEGMENT, length - begin), group,
                     sights.data() + ((token - first) * heads + head) * apart + segment * floats, int(apart));
             }
         });
@@ -385,15 +374,17 @@ class Transformer {
     static constexpr int WORTH_RELEASING = 128; // cells
     const int width, heads, kv_heads, dimension, hidden, vocab;
     const float epsilon, rope_base;
-    const int capacity, largest_batch;
+    const int largest_batch;
     Team team;
     Question question;
     Plan plan;
     int touched = 0; // the cells from here on take no memory
+    Cache cache;
+    Arena arena; // of the matrices
     std::vector<Layer> layers;
     Matrix embedding;
     std::unique_ptr<Matrix> head;
-    Aligned<float> last_norm, keys, values, residual, projected, turns, logits;
+    Aligned<float> last_norm, residual, projected, turns, logits;
     size_t logit_rows = 0;
     Quantized normed, attended, gated;
     std::vector<int> asked; // which tokens of the batch are wanted

@@ -52,9 +52,12 @@ class Twins:
         return Twins(*(getattr(frontier, method)(*arguments) for frontier in (self.native, self.definition)))
 
     def read(self) -> tuple[list[int], Twins]:
-        symbols, log, mine = self.native.read()
-        expected, other_log, other = self.definition.read()
-        assert symbols == expected and log == pytest.approx(other_log, rel=1e-10, abs=1e-12)
+        text, ends, log, mine = self.native.read()
+        expected, other_ends, other_log, other = self.definition.read()
+        symbols = [*text, STOP] if ends else [*text]
+        assert (text, ends) == (expected, other_ends) and log == pytest.approx(
+            other_log, rel=1e-10, abs=1e-12
+        )
         if mine is None or other is None:
             assert mine is other
             return symbols, self
@@ -69,7 +72,9 @@ class Twins:
         chosen, others = self.native.worth_scoring(), self.definition.worth_scoring()
         paths = [p.tokens for p in others]
         assert [p.tokens for p in chosen] == paths
+        assert self.native.paths() == self.definition.paths() == paths
         found = [rows(path) for path in paths]
+        self.do("with_rows", found)
         return Twins(self.native.with_scored(chosen, found), self.definition.with_scored(others, found))
 
 

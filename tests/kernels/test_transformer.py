@@ -282,6 +282,27 @@ def test_cells_that_were_given_up_are_used_again_and_do_not_show(tiny: Tiny, kep
         assert model.used_cells <= max(kept, len(path)), "what stays is bounded"
 
 
+@pytest.mark.parametrize("kept", [8, 30, CELLS])
+def test_questions_about_the_same_text_are_answered_as_by_a_new_model(kept: int) -> None:
+    """Trees behind contexts that share most with the one before, of which some are cancelled or given up."""
+    tiny, rng, context = MODELS["grouped heads"], random.Random(kept), list[int]()
+    model = tiny.opened(kept=kept)
+    for _ in range(150):
+        context = [*context[: rng.randrange(max(0, len(context) - 4), len(context) + 1)], rng.randrange(3)]
+        context = context[:40] if rng.random() < 0.9 else []
+        _, tree, _ = random_question(rng, alphabet=3)
+        nodes = range(-1 if context else 0, len(tree[0]))
+        wanted = sorted(rng.sample(nodes, rng.randrange(len(nodes) + 1)))
+        if rng.random() < 0.3 and (left := model.begin(context, *tree, wanted)) > 1:
+            model.evaluate(rng.randrange(1, left), RUNNING)
+            assert rng.random() < 0.5 or model.evaluate(1, np.ones(2, np.uint8)) is None
+            continue
+        rows, _ = ask(model, context, tree, wanted, rng.choice((1, 3, BATCH)))
+        paths = paths_of(context, tree)
+        for node, row in zip(wanted, rows, strict=True):
+            assert np.array_equal(row, path_rows(tiny.opened(), paths[node])[-1])
+
+
 def test_the_end_of_the_text_that_was_used_least_recently_makes_room() -> None:
     model = MODELS["grouped heads"].opened(kept=60)
     old, newer, newest = (some_path(20, seed) for seed in range(3))
