@@ -79,6 +79,7 @@ def cases(vocab: int, random: np.random.Generator) -> list[Case]:
     ]
     return [
         *found,
+        Case("likeliest", "likeliest", (row,)),
         Case("sums_of_groups, by first byte", "sums_of_groups", (row, order, allowed, starts)),
         Case("sorted_weights, 500 tokens", "sorted_weights", (row, order[:500], allowed[:500])),
         Case("sums_by_byte, all tokens", "sums_by_byte", (np.exp(row), bytes_)),
