@@ -28,7 +28,7 @@ class Scorer:
         """With a `drafter`, rows that will probably be asked for next are scored beside those that are."""
         self.backend = backend
         self.drafter = drafter
-        self._rows: dict[TokenPath, FloatArray] = {}
+        self._rows: dict[TokenPath, FloatArray] = {}  # the least recently used first
         self._most = max(LARGEST_TREE + 1, budget_bytes // (8 * backend.vocab_size))
 
     def __contains__(self, path: TokenPath) -> bool:

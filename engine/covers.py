@@ -273,9 +273,10 @@ class CoverState:
     def ask(self) -> CoverState:
         """The same covers, pruned, with those scored that are worth it, in one evaluation at most."""
         pruned, scorer = self.pruned, self.space.scorer
-        if scorer.drafter or not (paths := pruned.frontier.paths()):
-            return pruned.resolve(pruned.frontier.worth_scoring())
-        rows = scorer.rows([self.fixed + tokens for tokens in paths], self.space.stop)
+        if not (paths := pruned.frontier.paths()):
+            return pruned
+        roots = pruned._roots(pruned.frontier.worth_scoring()) if scorer.drafter else ()
+        rows = scorer.rows([self.fixed + tokens for tokens in paths], self.space.stop, roots)
         return pruned._with(pruned.frontier.with_rows(rows))
 
     # -- shares -----------------------------------------------------------------------------------

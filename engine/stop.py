@@ -36,7 +36,7 @@ class TextSoFar:
         self.text = text
         self.logp = logp
         self._evaluations = 0
-        self._is_plain = False
+        self._is_plain = False  # whether nothing was added since the last look that could end it
 
     def add(self, chunk: bytes) -> None:
         """Appends bytes of a token or a single byte."""

@@ -60,9 +60,8 @@ class NativeBackend:
         if len(context) + len(nodes) > self.context_length:
             self._check_room(len(context), tree)
         left = self._model.begin(context, nodes, parents, wanted)
-        if left < SMALLEST_CHUNK and len(wanted) == 1:
-            if stop.flag[0]:
-                stop.check()
+        if left < SMALLEST_CHUNK and len(wanted) == 1:  # as behind most tokens: nothing to divide or to order
+            stop.check()
             return self._evaluate(left, stop)
         rows: list[FloatArray] = []
         while left:
