@@ -32,6 +32,8 @@ from engine.vocab import BoolArray, IntArray, TokenKind, Vocab
 
 _MOST_ENDS = 4096
 """Contexts whose ends are remembered."""
+_NEWLINE, _LEAST_LEAD = 0x0A, 0xC0
+"""Bytes; the least that begins a character of several."""
 _OF_TWO_LETTERS = b"rvlRVL"
 """First letters of contractions that have two."""
 
@@ -373,7 +375,19 @@ class ByteLevelBPE:
         )
 
     def _goes_on_broken(self, tokens: tuple[int, ...]) -> bool:
-        """Whether some token makes `tokens` final that does not go on with the character at their end."""
+        """Whether some token makes `tokens` final that does not go on with the character at their end.
+
+        Or two: in a vocabulary without a newline all that follows may be characters that are broken off, too.
+        """
+        if self._may_follow_broken(tokens):
+            return True
+        if _NEWLINE in self._symbols:
+            return False
+        leads = [token for byte, token in self._symbols.items() if byte >= _LEAST_LEAD]
+        return any(self._may_follow_broken((*tokens, lead)) for lead in leads)
+
+    def _may_follow_broken(self, tokens: tuple[int, ...]) -> bool:
+        """`_goes_on_broken` by one token."""
         end = self._context_end(tokens)
         allowed = self._final_unless_completed(end)
         text = self.vocab.decode(end)

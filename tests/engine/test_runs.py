@@ -42,8 +42,8 @@ def assert_same(one: CoverState, other: CoverState) -> None:
     np.testing.assert_allclose(one.shares.known, other.shares.known, atol=1e-12)
 
 
-MERGELESS = ("no merges", "broken characters", "bytes alone")
-"""Toys most of whose tokens are one byte: runs are as short."""
+MERGELESS = ("no merges", "broken characters", "marks broken off", "bytes alone")
+"""Toys most of whose tokens are one byte, or none of whose bytes is ASCII: runs are as short."""
 
 
 @pytest.mark.parametrize("name", TOYS)

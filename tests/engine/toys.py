@@ -27,13 +27,19 @@ BYTE_LEVEL = {
         ((b"\x81", b"\x81"), (b"\xcc", b"\x81"), (b"\x81", b"\xcc"), (b"\xcc\x81", b"\xcc")),
         "tekken",
     ),
+    "marks broken off": ByteLevelToy(
+        _symbols("\xcc\x81"),
+        ((b"\x81", b"\x81"), (b"\x81\x81", b"\x81"), (b"\x81\x81\x81", b"\xcc")),
+        "deepseek-v3",
+    ),
 }
 """Under "starcoder" the merge of two digits, and under "gpt-2" none, is unreachable. é (C3 A9) is a
 letter and × (C3 97) is not, so an "a" may be joined with the first byte of one and not of the other. All
 that CC begins are accents, and under "tekken" they belong to the word before them; a CC that begins
 nothing does not, so it may be a token where an accent's first byte is joined with what stands before it.
 Under "gpt-4o" a contraction belongs to its word, so l' may be a token, but only where two more letters
-follow: that vocabulary has no s."""
+follow: that vocabulary has no s. Under "deepseek-v3" an accent takes in one character before it, so three 81
+and a CC are a token only where two more that are broken off stand between them and any accent."""
 
 SENTENCE_PIECE = {
     "byte fallback": SentencePieceToy(
