@@ -135,7 +135,7 @@ class TokenCuts:
     def foresee(self) -> None:
         """Derives what follows no token at all, or a common one by itself: 97 of 100 contexts look like one.
 
-        It takes up to a second, so it is for tables that are kept.
+        That takes a while, so it is for tables that are kept.
         """
         shapes = ["", *map(self.shape_alone, self.common_groups)]
         self._foreseen = {shape: self._derive(shape) for shape in shapes}

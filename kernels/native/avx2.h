@@ -46,8 +46,8 @@ inline void give_back(void *begin, void *end) {
 #endif
 }
 
-// Memory that is read from end to end for each token: in large pages where the system has them, as looking addresses up
-// takes longer than reading else. What was taken comes back as a whole.
+// Memory that is read from end to end for each token: in large pages where the system has them, so that few addresses
+// are looked up. What was taken comes back as a whole.
 class Arena {
   public:
     // `bytes` that begin at a multiple of LINE.

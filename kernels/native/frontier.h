@@ -46,8 +46,9 @@ class Frontier {
         return found;
     }
 
+    // With those scored that are worth it.
     Frontier with_rows(const std::vector<In<double>> &rows) const {
-        return with_scored(pending.size() < 2 ? pending : worth_scoring(), rows);
+        return with_scored(worth_scoring(), rows);
     }
 
     Frontier push(int byte) const {
@@ -67,8 +68,7 @@ class Frontier {
     // The tokens of those that are worth scoring.
     nb::list paths() const {
         nb::list found;
-        if (pending.size() == 1) found.append(pending[0].path->tokens());
-        else for (const Pending &p : worth_scoring()) found.append(p.path->tokens());
+        for (const Pending &p : worth_scoring()) found.append(p.path->tokens());
         return found;
     }
 
