@@ -7,12 +7,15 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <vector>
 
 #include "avx2.h"
 
 namespace {
 
 constexpr int SEGMENT = 128;  // cells of a path, from a multiple on, that are taken together
+constexpr int RUN = 16;       // cells that all tokens look at while memory gets the next ones
 constexpr int NEIGHBOURS = 4; // cells whose scores are computed together
 constexpr int HEADS = 3;      // computed together: with NEIGHBOURS their sums just fit the registers
 constexpr size_t segments_of(int cells) { return (size_t(cells) + SEGMENT - 1) / SEGMENT; }
@@ -21,14 +24,13 @@ constexpr size_t segments_of(int cells) { return (size_t(cells) + SEGMENT - 1) /
 // what one head holds of a segment is one stretch of memory, and cells that were never used take none.
 class Cache {
   public:
-    // Where one head of one layer keeps its own.
+    // Where one head of one layer keeps its own; `place` is that of a cell.
     struct Head {
         float *first;
-        size_t block; // numbers from one block to the next
         int dimension;
 
-        float *key(int cell) const { return first + cell / SEGMENT * block + cell % SEGMENT * size_t(dimension); }
-        float *value(int cell) const { return key(cell) + size_t(SEGMENT) * dimension; }
+        float *key(size_t place) const { return first + place; }
+        float *value(size_t place) const { return key(place) + size_t(SEGMENT) * dimension; }
     };
 
     Cache(int layers, int heads, int cells, int dimension)
@@ -36,8 +38,11 @@ class Cache {
           numbers(reinterpret_cast<float *>(arena.take(segments_of(cells) * block * sizeof(float)))) {}
 
     Head head(int layer, int head) const {
-        return {numbers + (size_t(layer) * heads + head) * 2 * SEGMENT * dimension, block, dimension};
+        return {numbers + (size_t(layer) * heads + head) * 2 * SEGMENT * dimension, dimension};
     }
+
+    // Of a cell, the same for all layers and heads.
+    size_t place(int cell) const { return cell / SEGMENT * block + cell % SEGMENT * size_t(dimension); }
 
     // Gives the memory of the blocks behind the cell `end` back, of those up to `last`.
     void release(int end, int last) const { give_back(numbers + segments_of(end) * block, numbers + segments_of(last) * block); }
@@ -55,99 +60,132 @@ AVX2_INLINE __m128 four_sums(const __m256 *v) {
     return _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1));
 }
 
-// query · keys · scale of COUNT heads for a run of cells, SEGMENT numbers for each head. Finds the greatest of each.
+// query · key · scale of COUNT heads for at most RUN cells, SEGMENT numbers from one head to the next.
 template <int COUNT>
-AVX2 void score(const float *queries, const float *const *keys, int count, int dimension, float scale, float *scores,
-                float *most) {
-    __m128 greatest[COUNT];
-    for (int head = 0; head < COUNT; ++head) greatest[head] = _mm_set1_ps(-INFINITY);
+AVX2 void score(const float *queries, const Cache::Head &held, const size_t *places, int count, float scale, float *scores) {
     for (int at = 0; at < count; at += NEIGHBOURS) {
         __m256 products[COUNT][NEIGHBOURS];
-        const float *key[NEIGHBOURS];
+        const float *keys[NEIGHBOURS];
         for (int i = 0; i < NEIGHBOURS; ++i) {
-            key[i] = keys[std::min(at + i, count - 1)];
+            keys[i] = held.key(places[std::min(at + i, count - 1)]);
             for (int head = 0; head < COUNT; ++head) products[head][i] = _mm256_setzero_ps();
         }
-        for (int d = 0; d < dimension; d += LANES) {
+        for (int d = 0; d < held.dimension; d += LANES) {
             __m256 asked[COUNT];
-            for (int head = 0; head < COUNT; ++head) asked[head] = _mm256_loadu_ps(queries + head * dimension + d);
+            for (int head = 0; head < COUNT; ++head) asked[head] = _mm256_loadu_ps(queries + head * held.dimension + d);
             for (int i = 0; i < NEIGHBOURS; ++i) {
-                const __m256 held = _mm256_loadu_ps(key[i] + d);
+                const __m256 key = _mm256_loadu_ps(keys[i] + d);
                 for (int head = 0; head < COUNT; ++head)
-                    products[head][i] = _mm256_fmadd_ps(asked[head], held, products[head][i]);
+                    products[head][i] = _mm256_fmadd_ps(asked[head], key, products[head][i]);
             }
         }
-        for (int head = 0; head < COUNT; ++head) {
-            const __m128 found = _mm_mul_ps(four_sums(products[head]), _mm_set1_ps(scale));
-            _mm_storeu_ps(scores + head * SEGMENT + at, found);
-            greatest[head] = _mm_max_ps(greatest[head], found); // lanes beyond the end repeat the last cell
-        }
+        for (int head = 0; head < COUNT; ++head)
+            _mm_storeu_ps(scores + head * SEGMENT + at, _mm_mul_ps(four_sums(products[head]), _mm_set1_ps(scale)));
     }
-    for (int head = 0; head < COUNT; ++head) most[head] = greatest_of(_mm256_set_m128(greatest[head], greatest[head]));
 }
 
-// e^(score - greatest) in place; returns their sum. What follows the scores up to whole LANES is set to 0.
-AVX2 float exponentiate(float *scores, int count, float greatest) {
+// e^(score - greatest) in place. What follows the scores up to whole LANES is set to 0.
+AVX2 void exponentiate(float *scores, int count, float *greatest, float *sum) {
     for (int at = count; at % LANES; ++at) scores[at] = -INFINITY;
+    __m256 most = _mm256_set1_ps(-INFINITY);
+    for (int at = 0; at < count; at += LANES) most = _mm256_max_ps(most, _mm256_loadu_ps(scores + at));
+    *greatest = greatest_of(most);
     __m256 total = _mm256_setzero_ps();
     for (int at = 0; at < count; at += LANES) {
         const __m256 found = _mm256_loadu_ps(scores + at);
         const __m256 beyond = _mm256_cmp_ps(found, _mm256_set1_ps(-INFINITY), _CMP_EQ_OQ);
-        const __m256 share = _mm256_andnot_ps(beyond, exp_of(_mm256_sub_ps(found, _mm256_set1_ps(greatest))));
+        const __m256 share = _mm256_andnot_ps(beyond, exp_of(_mm256_sub_ps(found, _mm256_set1_ps(*greatest))));
         _mm256_storeu_ps(scores + at, share);
         total = _mm256_add_ps(total, share);
     }
-    return sum_of(total);
+    *sum = sum_of(total);
 }
 
-// shares · values of COUNT heads over a run of cells: BLOCK numbers from `first` on for each, `apart` in `sums`.
+// Adds shares · values of COUNT heads over at most RUN cells: the numbers of a value for each, `apart` in `sums`.
 template <int COUNT>
-AVX2 void gather(const float *shares, const float *const *values, int first, int count, float *sums, int apart) {
+AVX2 void gather(const float *shares, const Cache::Head &held, const size_t *places, int count, float *sums, int apart) {
     constexpr int WIDTH = BLOCK / LANES;
-    __m256 sum[COUNT][WIDTH];
-    for (int head = 0; head < COUNT; ++head)
-        for (int i = 0; i < WIDTH; ++i) sum[head][i] = _mm256_setzero_ps();
-    for (int at = 0; at < count; ++at) {
-        const float *value = values[at] + first;
-        __m256 share[COUNT];
-        for (int head = 0; head < COUNT; ++head) share[head] = _mm256_set1_ps(shares[head * SEGMENT + at]);
-        for (int i = 0; i < WIDTH; ++i) {
-            const __m256 held = _mm256_loadu_ps(value + LANES * i);
-            for (int head = 0; head < COUNT; ++head) sum[head][i] = _mm256_fmadd_ps(share[head], held, sum[head][i]);
+    for (int first = 0; first < held.dimension; first += BLOCK) {
+        float *to = sums + first;
+        __m256 sum[COUNT][WIDTH];
+        for (int head = 0; head < COUNT; ++head)
+            for (int i = 0; i < WIDTH; ++i) sum[head][i] = _mm256_loadu_ps(to + head * apart + LANES * i);
+        for (int at = 0; at < count; ++at) {
+            const float *value = held.value(places[at]) + first;
+            __m256 share[COUNT];
+            for (int head = 0; head < COUNT; ++head) share[head] = _mm256_set1_ps(shares[head * SEGMENT + at]);
+            for (int i = 0; i < WIDTH; ++i) {
+                const __m256 part = _mm256_loadu_ps(value + LANES * i);
+                for (int head = 0; head < COUNT; ++head) sum[head][i] = _mm256_fmadd_ps(share[head], part, sum[head][i]);
+            }
         }
+        for (int head = 0; head < COUNT; ++head)
+            for (int i = 0; i < WIDTH; ++i) _mm256_storeu_ps(to + head * apart + LANES * i, sum[head][i]);
     }
-    for (int head = 0; head < COUNT; ++head)
-        for (int i = 0; i < WIDTH; ++i) _mm256_storeu_ps(sums + head * apart + LANES * i, sum[head][i]);
 }
 
 // What a head sees of a segment is its *sight*: the sum of the values weighted by e^(score - greatest), then the
 // greatest score and the sum of the weights.
 constexpr int sight_floats(int dimension) { return dimension + LANES; }
 
-template <int COUNT>
-void see_heads(const float *queries, const float *const *keys, const float *const *values, int count, int dimension,
-               float *sights, int apart) {
-    alignas(32) float shares[COUNT * SEGMENT], most[COUNT];
-    score<COUNT>(queries, keys, count, dimension, 1 / std::sqrt(float(dimension)), shares, most);
-    for (int head = 0; head < COUNT; ++head) {
-        float *after = sights + head * apart + dimension;
-        after[0] = most[head];
-        after[1] = exponentiate(shares + head * SEGMENT, count, most[head]);
-    }
-    for (int d = 0; d < dimension; d += BLOCK) gather<COUNT>(shares, values, d, count, sights + d, apart);
+// A token that looks at a segment with all heads that share its keys and values.
+struct Viewer {
+    const float *queries;
+    const size_t *places; // of the cells of the token's path in this segment
+    int count;
+    float *sights;
+};
+
+// Calls look(COUNT, head) for all heads, COUNT (known to the compiler) from `head` on at a time.
+template <typename Look> void each_few_heads(int heads, const Look &look) {
+    static_assert(HEADS == 3, "what is left over are one or two heads");
+    int head = 0;
+    for (; head + HEADS <= heads; head += HEADS) look(std::integral_constant<int, HEADS>(), head);
+    if (heads - head == 2) look(std::integral_constant<int, 2>(), head);
+    if (heads - head == 1) look(std::integral_constant<int, 1>(), head);
 }
 
-// What `heads` heads that share keys and values see of a segment of at most SEGMENT cells; their sights are `apart`.
-inline void see(const float *queries, const Cache::Head &held, const int32_t *cells, int count, int heads, float *sights,
-                int apart) {
-    const float *keys[SEGMENT], *values[SEGMENT];
-    for (int i = 0; i < count; ++i) keys[i] = held.key(cells[i]), values[i] = held.value(cells[i]);
-    constexpr auto several = see_heads<HEADS>, two = see_heads<2>, one = see_heads<1>;
-    static_assert(HEADS == 3, "what is left over are one or two heads");
-    for (int head = 0, left; (left = heads - head) > 0; head += HEADS) {
-        const auto some = left >= HEADS ? several : left == 2 ? two : one;
-        some(queries + head * held.dimension, keys, values, count, held.dimension, sights + head * apart, apart);
+// Calls look(viewer, its number, first, count) for all runs of cells, all viewers for each, and has memory get the next
+// run meanwhile: what `held_at` tells of a place, `dimension` numbers.
+template <typename Held, typename Look>
+void each_run(const std::vector<Viewer> &viewers, int dimension, const Held &held_at, const Look &look) {
+    const Viewer &farthest = *std::max_element(viewers.begin(), viewers.end(),
+                                               [](const Viewer &a, const Viewer &b) { return a.count < b.count; });
+    for (int first = 0; first < farthest.count; first += RUN) {
+        for (int next = first + RUN; next < std::min(farthest.count, first + 2 * RUN); ++next)
+            for (int d = 0; d < dimension; d += LINE / sizeof(float)) fetch(held_at(farthest.places[next]) + d);
+        for (size_t i = 0; i < viewers.size(); ++i)
+            if (first < viewers[i].count) look(viewers[i], i, first, std::min(RUN, viewers[i].count - first));
     }
+}
+
+// What the viewers see of a segment of at most SEGMENT cells; sights of heads are `apart`. `shares` has SEGMENT numbers
+// for each head of each viewer.
+inline void see(const std::vector<Viewer> &viewers, const Cache::Head &held, int heads, int apart, float *shares) {
+    const float scale = 1 / std::sqrt(float(held.dimension));
+    const auto shares_of = [&](size_t viewer, int head) { return shares + (viewer * heads + head) * SEGMENT; };
+    each_run(
+        viewers, held.dimension, [&](size_t place) { return held.key(place); },
+        [&](const Viewer &viewer, size_t number, int first, int count) {
+            each_few_heads(heads, [&](auto few, int head) {
+                score<few()>(viewer.queries + head * held.dimension, held, viewer.places + first, count, scale,
+                             shares_of(number, head) + first);
+            });
+        });
+    for (size_t number = 0; number < viewers.size(); ++number)
+        for (int head = 0; head < heads; ++head) {
+            float *sight = viewers[number].sights + head * apart;
+            std::fill(sight, sight + held.dimension, 0.0f);
+            exponentiate(shares_of(number, head), viewers[number].count, sight + held.dimension, sight + held.dimension + 1);
+        }
+    each_run(
+        viewers, held.dimension, [&](size_t place) { return held.value(place); },
+        [&](const Viewer &viewer, size_t number, int first, int count) {
+            each_few_heads(heads, [&](auto few, int head) {
+                gather<few()>(shares_of(number, head) + first, held, viewer.places + first, count,
+                              viewer.sights + head * apart, apart);
+            });
+        });
 }
 
 // softmax(query · keys) · values of a head over a whole path, from what it sees of the path's segments.

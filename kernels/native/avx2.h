@@ -24,6 +24,7 @@ namespace {
 
 constexpr int LANES = 8;  // numbers in a register
 constexpr int BLOCK = 32; // columns with one scale
+constexpr int LINE = 64;  // bytes that memory gives at once
 
 template <typename T> struct Aligned {
     struct Free {
@@ -60,7 +61,7 @@ class Arena {
     }
 
   private:
-    static constexpr size_t PAGE = size_t(2) << 20, CHUNK = 16 * PAGE, LINE = 64;
+    static constexpr size_t PAGE = size_t(2) << 20, CHUNK = 16 * PAGE;
     struct Free {
         void operator()(uint8_t *bytes) const { ::operator delete[](bytes, std::align_val_t(PAGE)); }
     };
@@ -78,6 +79,9 @@ class Arena {
     uint8_t *next = nullptr;
     size_t left = 0;
 };
+
+// Asks memory for the line at an address that is needed soon, so that computing need not wait for it.
+inline void fetch(const void *address) { _mm_prefetch(static_cast<const char *>(address), _MM_HINT_T0); }
 
 AVX2_INLINE float sum_of(__m256 v) {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 
 #include "avx2.h"
 
@@ -13,7 +14,8 @@ namespace {
 constexpr int ROWS = 2 * LANES;      // of a group, which are computed together
 constexpr int FILE_BLOCK = 34;       // bytes: a scale of 16 bits, then BLOCK weights
 constexpr int GROUP_BLOCK = ROWS * FILE_BLOCK;
-constexpr int TILE = 3;              // tokens computed together: their sums just fit the registers
+constexpr int TILE = 6;              // tokens computed together: their sums of integers just fit the registers
+constexpr int AHEAD = 3 * GROUP_BLOCK; // bytes from what is computed with to what memory is asked for
 constexpr int NEAR_BYTES = 14 << 10; // of inputs, to be kept in the nearest cache beside a group of rows
 constexpr float LARGEST = 32767;     // of a 16-bit integer
 
@@ -135,16 +137,17 @@ AVX2_INLINE __m256 halves(const uint8_t *bytes) {
 // The products of one group of rows with COUNT tokens, from `first` on: ROWS numbers for each, `stride` apart.
 template <int COUNT, bool ADDS>
 AVX2 void multiply_tile(const uint8_t *group, const Quantized &input, int first, float *output, size_t stride) {
-    __m256 low[COUNT], high[COUNT];
-    for (int t = 0; t < COUNT; ++t) low[t] = high[t] = _mm256_setzero_ps();
+    alignas(32) float sums[COUNT][ROWS] = {};
     const int16_t *integers = input.row(first);
     const float *scales = input.scales_of(first);
     for (int block = 0; block < input.blocks; ++block, ++scales, group += GROUP_BLOCK) {
+        fetch(group + AHEAD);
         __m256i a[COUNT], b[COUNT];
         for (int t = 0; t < COUNT; ++t) a[t] = b[t] = _mm256_setzero_si256();
         const uint8_t *weights = group + 2 * ROWS;
 #pragma GCC unroll 2 // more of it at once makes the compiler spill the sums
         for (int column = 0; column < BLOCK; column += 2, weights += 2 * ROWS, integers += 2) {
+            if (column % 4 == 0) fetch(weights + AHEAD);
             const __m256i first_rows = widened(weights), last_rows = widened(weights + 2 * LANES);
             for (int t = 0; t < COUNT; ++t) {
                 int32_t two;
@@ -158,15 +161,30 @@ AVX2 void multiply_tile(const uint8_t *group, const Quantized &input, int first,
         const __m256 first_scales = halves(group), last_scales = halves(group + 2 * LANES);
         for (int t = 0; t < COUNT; ++t) {
             const __m256 scale = _mm256_set1_ps(scales[size_t(t) * input.blocks]);
-            low[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(a[t]), _mm256_mul_ps(first_scales, scale), low[t]);
-            high[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(b[t]), _mm256_mul_ps(last_scales, scale), high[t]);
+            const auto add = [&](float *sum, __m256i products, __m256 of_rows) AVX2 {
+                _mm256_store_ps(sum, _mm256_fmadd_ps(_mm256_cvtepi32_ps(products), _mm256_mul_ps(of_rows, scale),
+                                                     _mm256_load_ps(sum)));
+            };
+            add(sums[t], a[t], first_scales);
+            add(sums[t] + LANES, b[t], last_scales);
         }
     }
-    for (int t = 0; t < COUNT; ++t) {
-        float *to = output + (first + t) * stride;
-        _mm256_storeu_ps(to, ADDS ? _mm256_add_ps(_mm256_loadu_ps(to), low[t]) : low[t]);
-        _mm256_storeu_ps(to + LANES, ADDS ? _mm256_add_ps(_mm256_loadu_ps(to + LANES), high[t]) : high[t]);
-    }
+    for (int t = 0; t < COUNT; ++t)
+        for (int row = 0; row < ROWS; row += LANES) {
+            float *to = output + (first + t) * stride + row;
+            const __m256 sum = _mm256_load_ps(sums[t] + row);
+            _mm256_storeu_ps(to, ADDS ? _mm256_add_ps(_mm256_loadu_ps(to), sum) : sum);
+        }
+}
+
+using Tile = void (*)(const uint8_t *group, const Quantized &input, int first, float *output, size_t stride);
+
+// multiply_tile of `count` tokens.
+template <bool ADDS> Tile tile_of(int count) {
+    constexpr Tile tiles[] = {multiply_tile<1, ADDS>, multiply_tile<2, ADDS>, multiply_tile<3, ADDS>,
+                              multiply_tile<4, ADDS>, multiply_tile<5, ADDS>, multiply_tile<6, ADDS>};
+    static_assert(std::size(tiles) == TILE);
+    return tiles[count - 1];
 }
 
 // The products of `groups` groups, from `first_group` on, with all tokens: a row of `output` for each token, `stride`
@@ -180,10 +198,8 @@ void multiply(const Matrix &matrix, int first_group, int groups, const Quantized
             const uint8_t *group = matrix.group(first_group + number);
             float *to = output + number * ROWS;
             const int end = std::min(tokens, begin + run);
-            int token = begin;
-            for (; token + TILE <= end; token += TILE) multiply_tile<TILE, ADDS>(group, input, token, to, stride);
-            if (end - token == 2) multiply_tile<2, ADDS>(group, input, token, to, stride);
-            if (end - token == 1) multiply_tile<1, ADDS>(group, input, token, to, stride);
+            for (int token = begin; token < end; token += TILE)
+                tile_of<ADDS>(std::min(TILE, end - token))(group, input, token, to, stride);
         }
 }
 

@@ -65,6 +65,7 @@ class Transformer {
                 "sizes that this forward pass cannot do");
         for (int i = 0; i < layer_count; ++i) layers.emplace_back(width, heads * dimension, kv_heads * dimension, hidden, arena);
         scratch.resize(threads);
+        viewers.resize(threads);
     }
 
     // -- weights ------------------------------------------------------------------------------------------------------
@@ -215,6 +216,7 @@ class Transformer {
     }
 
     bool forward(const Step *steps, int count, const uint8_t *flag) {
+        find_places(steps, count);
         each_token(count, [&](int token) {
             embedding.row(steps[token].token, residual.data() + size_t(token) * width);
             turn(steps[token].position, turns.data() + size_t(token) * dimension);
@@ -312,8 +314,8 @@ class Transformer {
                 if (part < heads) continue;
                 const bool is_key = part < heads + kv_heads;
                 const Cache::Head head = cache.head(number, is_key ? part - heads : part - heads - kv_heads);
-                const int cell = steps[token].cell;
-                std::memcpy(is_key ? head.key(cell) : head.value(cell), numbers, dimension * sizeof(float));
+                const size_t place = places_of(steps[token])[steps[token].position];
+                std::memcpy(is_key ? head.key(place) : head.value(place), numbers, dimension * sizeof(float));
             }
         });
     }
@@ -331,15 +333,18 @@ class Transformer {
         const int group = heads / kv_heads, segments = segments_of(longest), floats = sight_floats(dimension);
         const size_t apart = size_t(segments) * floats; // of the sights of two heads
         if (sights.size() < (end - first) * heads * apart) sights.resize(2 * (end - first) * heads * apart);
-        team.run(kv_heads * segments, [&](int chunk, int) {
+        team.run(kv_heads * segments, [&](int chunk, int thread) {
             const int kv_head = chunk % kv_heads, segment = chunk / kv_heads, begin = segment * SEGMENT;
+            std::vector<Viewer> &seeing = viewers[thread];
+            seeing.clear();
             for (int token = first; token < end; ++token) {
-                const int length = steps[token].position + 1, head = kv_head * group;
-                if (begin >= length) continue;
-                see(queries_of(token) + head * dimension, cache.head(number, kv_head), plan.path(steps[token]) + begin,
-                    std::min(SEGMENT, length - begin), group,
-                    sights.data() + ((token - first) * heads + head) * apart + segment * floats, int(apart));
+                const int count = std::min(SEGMENT, steps[token].position + 1 - begin), head = kv_head * group;
+                if (count <= 0) continue;
+                seeing.push_back({queries_of(token) + head * dimension, places_of(steps[token]) + begin, count,
+                                  sights.data() + ((token - first) * heads + head) * apart + segment * floats});
             }
+            see(seeing, cache.head(number, kv_head), group, int(apart),
+                room_of(thread, seeing.size() * group * SEGMENT));
         });
         each_token(end - first, [&](int at) {
             const int token = first + at;
@@ -350,6 +355,19 @@ class Transformer {
             quantize(seen, heads * dimension, attended.row(token), attended.scales_of(token));
         });
     }
+
+    // Of the cells of the steps' paths, once for all layers and heads.
+    void find_places(const Step *steps, int count) {
+        for (std::vector<size_t> &line : places) line.clear();
+        for (const Step *step = steps; step < steps + count; ++step) {
+            if (step->line >= int(places.size())) places.resize(step->line + 1);
+            std::vector<size_t> &line = places[step->line];
+            const int32_t *cells = plan.path(*step);
+            while (int(line.size()) <= step->position) line.push_back(cache.place(cells[line.size()]));
+        }
+    }
+
+    const size_t *places_of(const Step &step) const { return places[step.line].data(); }
 
     float *queries_of(int token) const { return projected.data() + size_t(token) * (heads + 2 * kv_heads) * dimension; }
 
@@ -388,8 +406,10 @@ class Transformer {
     size_t logit_rows = 0;
     Quantized normed, attended, gated;
     std::vector<int> asked; // which tokens of the batch are wanted
+    std::vector<std::vector<size_t>> places; // by line of the plan and position
     std::vector<float> sights; // by token, head and segment
-    std::vector<std::vector<float>> scratch;
+    std::vector<std::vector<float>> scratch; // by thread
+    std::vector<std::vector<Viewer>> viewers; // by thread
 };
 
 #endif
