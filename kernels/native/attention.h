@@ -15,7 +15,7 @@
 namespace {
 
 constexpr int SEGMENT = 128;  // cells of a path, from a multiple on, that are taken together
-constexpr int RUN = 16;       // cells that all tokens look at while memory gets the next ones
+constexpr int RUN = 16;       // cells that all tokens look at, one after the other, while memory gets the next ones
 constexpr int NEIGHBOURS = 4; // cells whose scores are computed together
 constexpr int HEADS = 3;      // computed together: with NEIGHBOURS their sums just fit the registers
 constexpr size_t segments_of(int cells) { return (size_t(cells) + SEGMENT - 1) / SEGMENT; }
@@ -54,6 +54,44 @@ class Cache {
     float *const numbers;
 };
 
+// A token that looks at a segment with all heads that share its keys and values.
+struct Viewer {
+    const float *queries;
+    const size_t *places; // of the cells of the token's path in this segment
+    int count;
+    float *sights;
+};
+
+// Asks memory for what a viewer looks at: its keys, then its values, the next run's while this one's are computed with. A few
+// lines at a time: memory takes no more of them at once than it can answer.
+class Ahead {
+  public:
+    Ahead(const Cache::Head &held, const Viewer &viewer) : held(held), viewer(viewer) {}
+
+    // A run begins behind `first` keys and values; in it, `more` will be called so many times.
+    void begin_run(int first, int calls) {
+        end = std::min(first + 2 * RUN, 2 * viewer.count);
+        lines = RUN * held.dimension / FLOATS / calls + 1;
+    }
+
+    void more() {
+        for (int left = lines; left && at < end; --left) {
+            const bool is_key = at < viewer.count;
+            const size_t place = viewer.places[is_key ? at : at - viewer.count];
+            fetch((is_key ? held.key(place) : held.value(place)) + number);
+            number += FLOATS;
+            if (number >= held.dimension) number = 0, ++at;
+        }
+    }
+
+  private:
+    static constexpr int FLOATS = LINE / sizeof(float);
+    const Cache::Head &held;
+    const Viewer &viewer;
+    int at = RUN, number = 0; // of the key or value whose line is next
+    int end = 0, lines = 0;
+};
+
 // The sums of four registers.
 AVX2_INLINE __m128 four_sums(const __m256 *v) {
     const __m256 sums = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
@@ -62,8 +100,10 @@ AVX2_INLINE __m128 four_sums(const __m256 *v) {
 
 // query · key · scale of COUNT heads for at most RUN cells, SEGMENT numbers from one head to the next.
 template <int COUNT>
-AVX2 void score(const float *queries, const Cache::Head &held, const size_t *places, int count, float scale, float *scores) {
+AVX2 void score(const float *queries, const Cache::Head &held, const size_t *places, int count, float scale, float *scores,
+                Ahead &ahead) {
     for (int at = 0; at < count; at += NEIGHBOURS) {
+        ahead.more();
         __m256 products[COUNT][NEIGHBOURS];
         const float *keys[NEIGHBOURS];
         for (int i = 0; i < NEIGHBOURS; ++i) {
@@ -103,7 +143,8 @@ AVX2 void exponentiate(float *scores, int count, float *greatest, float *sum) {
 
 // Adds shares · values of COUNT heads over at most RUN cells: the numbers of a value for each, `apart` in `sums`.
 template <int COUNT>
-AVX2 void gather(const float *shares, const Cache::Head &held, const size_t *places, int count, float *sums, int apart) {
+AVX2 void gather(const float *shares, const Cache::Head &held, const size_t *places, int count, float *sums, int apart,
+                 Ahead &ahead) {
     constexpr int WIDTH = BLOCK / LANES;
     for (int first = 0; first < held.dimension; first += BLOCK) {
         float *to = sums + first;
@@ -111,6 +152,7 @@ AVX2 void gather(const float *shares, const Cache::Head &held, const size_t *pla
         for (int head = 0; head < COUNT; ++head)
             for (int i = 0; i < WIDTH; ++i) sum[head][i] = _mm256_loadu_ps(to + head * apart + LANES * i);
         for (int at = 0; at < count; ++at) {
+            if (at % NEIGHBOURS == 0) ahead.more();
             const float *value = held.value(places[at]) + first;
             __m256 share[COUNT];
             for (int head = 0; head < COUNT; ++head) share[head] = _mm256_set1_ps(shares[head * SEGMENT + at]);
@@ -128,14 +170,6 @@ AVX2 void gather(const float *shares, const Cache::Head &held, const size_t *pla
 // greatest score and the sum of the weights.
 constexpr int sight_floats(int dimension) { return dimension + LANES; }
 
-// A token that looks at a segment with all heads that share its keys and values.
-struct Viewer {
-    const float *queries;
-    const size_t *places; // of the cells of the token's path in this segment
-    int count;
-    float *sights;
-};
-
 // Calls look(COUNT, head) for all heads, COUNT (known to the compiler) from `head` on at a time.
 template <typename Look> void each_few_heads(int heads, const Look &look) {
     static_assert(HEADS == 3, "what is left over are one or two heads");
@@ -145,47 +179,39 @@ template <typename Look> void each_few_heads(int heads, const Look &look) {
     if (heads - head == 1) look(std::integral_constant<int, 1>(), head);
 }
 
-// Calls look(viewer, its number, first, count) for all runs of cells, all viewers for each, and has memory get the next
-// run meanwhile: what `held_at` tells of a place, `dimension` numbers.
-template <typename Held, typename Look>
-void each_run(const std::vector<Viewer> &viewers, int dimension, const Held &held_at, const Look &look) {
-    const Viewer &farthest = *std::max_element(viewers.begin(), viewers.end(),
-                                               [](const Viewer &a, const Viewer &b) { return a.count < b.count; });
-    for (int first = 0; first < farthest.count; first += RUN) {
-        for (int next = first + RUN; next < std::min(farthest.count, first + 2 * RUN); ++next)
-            for (int d = 0; d < dimension; d += LINE / sizeof(float)) fetch(held_at(farthest.places[next]) + d);
-        for (size_t i = 0; i < viewers.size(); ++i)
-            if (first < viewers[i].count) look(viewers[i], i, first, std::min(RUN, viewers[i].count - first));
-    }
-}
-
 // What the viewers see of a segment of at most SEGMENT cells; sights of heads are `apart`. `shares` has SEGMENT numbers
 // for each head of each viewer.
 inline void see(const std::vector<Viewer> &viewers, const Cache::Head &held, int heads, int apart, float *shares) {
     const float scale = 1 / std::sqrt(float(held.dimension));
+    const Viewer &farthest = *std::max_element(viewers.begin(), viewers.end(),
+                                               [](const Viewer &a, const Viewer &b) { return a.count < b.count; });
+    const int looks = int(viewers.size()) * ((heads + HEADS - 1) / HEADS) * (RUN / NEIGHBOURS); // at a run's neighbours
+    Ahead ahead(held, farthest);
     const auto shares_of = [&](size_t viewer, int head) { return shares + (viewer * heads + head) * SEGMENT; };
-    each_run(
-        viewers, held.dimension, [&](size_t place) { return held.key(place); },
-        [&](const Viewer &viewer, size_t number, int first, int count) {
-            each_few_heads(heads, [&](auto few, int head) {
-                score<few()>(viewer.queries + head * held.dimension, held, viewer.places + first, count, scale,
-                             shares_of(number, head) + first);
-            });
-        });
+    // Calls look(COUNT, viewer's number, head, first, count) for all runs of cells, all viewers and heads for each.
+    const auto each_run = [&](int before, int calls, const auto &look) {
+        for (int first = 0; first < farthest.count; first += RUN) {
+            ahead.begin_run(before + first, calls);
+            for (size_t number = 0; number < viewers.size(); ++number) {
+                const int count = std::min(RUN, viewers[number].count - first);
+                if (count > 0) each_few_heads(heads, [&](auto few, int head) { look(few, number, head, first, count); });
+            }
+        }
+    };
+    each_run(0, looks, [&](auto few, size_t number, int head, int first, int count) {
+        score<few()>(viewers[number].queries + head * held.dimension, held, viewers[number].places + first, count, scale,
+                     shares_of(number, head) + first, ahead);
+    });
     for (size_t number = 0; number < viewers.size(); ++number)
         for (int head = 0; head < heads; ++head) {
             float *sight = viewers[number].sights + head * apart;
             std::fill(sight, sight + held.dimension, 0.0f);
             exponentiate(shares_of(number, head), viewers[number].count, sight + held.dimension, sight + held.dimension + 1);
         }
-    each_run(
-        viewers, held.dimension, [&](size_t place) { return held.value(place); },
-        [&](const Viewer &viewer, size_t number, int first, int count) {
-            each_few_heads(heads, [&](auto few, int head) {
-                gather<few()>(shares_of(number, head) + first, held, viewer.places + first, count,
-                              viewer.sights + head * apart, apart);
-            });
-        });
+    each_run(farthest.count, looks * held.dimension / BLOCK, [&](auto few, size_t number, int head, int first, int count) {
+        gather<few()>(shares_of(number, head) + first, held, viewers[number].places + first, count,
+                      viewers[number].sights + head * apart, apart, ahead);
+    });
 }
 
 // softmax(query · keys) · values of a head over a whole path, from what it sees of the path's segments.
