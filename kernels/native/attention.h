@@ -62,34 +62,34 @@ struct Viewer {
     float *sights;
 };
 
-// Asks memory for what a viewer looks at: its keys, then its values, the next run's while this one's are computed with. A few
-// lines at a time: memory takes no more of them at once than it can answer.
+// Asks memory for what a viewer looks at: its keys, then its values, the next run's while this one's are computed with, and
+// not many lines at once: memory answers a few at a time.
 class Ahead {
   public:
     Ahead(const Cache::Head &held, const Viewer &viewer) : held(held), viewer(viewer) {}
 
     // A run begins behind `first` keys and values; in it, `more` will be called so many times.
-    void begin_run(int first, int calls) {
+    void begin_run(int first, int calls_in_run) {
         end = std::min(first + 2 * RUN, 2 * viewer.count);
-        lines = RUN * held.dimension / FLOATS / calls + 1;
+        calls = calls_in_run;
+        due = 0;
     }
 
     void more() {
-        for (int left = lines; left && at < end; --left) {
+        for (due += PACE; due >= calls && at < end; due -= calls, ++at) {
             const bool is_key = at < viewer.count;
             const size_t place = viewer.places[is_key ? at : at - viewer.count];
-            fetch((is_key ? held.key(place) : held.value(place)) + number);
-            number += FLOATS;
-            if (number >= held.dimension) number = 0, ++at;
+            const float *numbers = is_key ? held.key(place) : held.value(place);
+            for (int d = 0; d < held.dimension; d += LINE / sizeof(float)) fetch(numbers + d);
         }
     }
 
   private:
-    static constexpr int FLOATS = LINE / sizeof(float);
+    static constexpr int PACE = RUN + RUN / 4; // keys or values a run: a little faster than they are used
     const Cache::Head &held;
     const Viewer &viewer;
-    int at = RUN, number = 0; // of the key or value whose line is next
-    int end = 0, lines = 0;
+    int at = RUN; // the key or value that is next
+    int end = 0, calls = 1, due = 0;
 };
 
 // The sums of four registers.
