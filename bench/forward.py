@@ -2,6 +2,7 @@
 
     python -m bench.forward                    the default model, this machine
     python -m bench.forward --threads 1
+    python -m bench.forward --times-only --shown-bytes 5200    native alone: to compare two builds in turns
 
 Accuracy: Kullback-Leibler divergence from the same weights in float64 (`transformer_reference`), after
 prefixes of a real file. Speed: milliseconds of a prompt, and of a decode by rows behind it, both in turns.
@@ -66,34 +67,45 @@ def score(backend: Backend, context: TokenPath, chain: Sequence[int] = ()) -> tu
     return rows[-1], (time.perf_counter() - began) * 1e3
 
 
+def _divergences(backend: Backend, tokens: TokenPath, exact: np.ndarray) -> list[float]:
+    """Of a backend's rows from `exact` (tokens, vocab) ones, nats, behind some of the prefixes."""
+    divergences = []
+    for end in range(STEP_TOKENS, len(exact), STEP_TOKENS):
+        row, expected = score(backend, tokens[:end])[0], exact[end - 1]
+        divergences.append(float((np.exp(expected) * (expected - row)).sum()))
+    return divergences
+
+
 def main() -> None:
     """Measures, prints tables and a JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", default=None, help="a GGUF that the native forward pass takes")
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--shown-bytes", type=int, default=2400, help="of the context")
+    parser.add_argument("--times-only", action="store_true", help="native alone, and no accuracy")
     options = parser.parse_args()
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    from engine.backends.llama_cpp import LlamaCppBackend
 
     path = resolve(options.model).path
     gguf = check(path)
     if reason := why_not(gguf):
         parser.error(f"{path.name}: {reason}")
     backends: dict[str, Backend] = {
-        "native": NativeBackend(path, gguf, context_length=CONTEXT, threads=options.threads),
-        "llama.cpp": LlamaCppBackend(path, context_length=CONTEXT, threads=options.threads),
+        "native": NativeBackend(path, gguf, context_length=CONTEXT, threads=options.threads)
     }
+    if not options.times_only:
+        from engine.backends.llama_cpp import LlamaCppBackend
+
+        backends["llama.cpp"] = LlamaCppBackend(path, context_length=CONTEXT, threads=options.threads)
     tokenizer = kept_tokenizer(gguf.metadata, tables_dir())
-    tokens = tokenizer.encode(Path(textwrap.__file__).read_bytes()[:2400])
-    exact = log_probabilities(path, gguf, tokens[:CHECKED_TOKENS])
-    random, found = np.random.default_rng(0), dict[str, dict[str, float]]()
-    for name, backend in backends.items():
-        found[name] = {"prompt_ms": score(backend, tokens)[1]}
-        divergences = []
-        for end in range(STEP_TOKENS, CHECKED_TOKENS, STEP_TOKENS):
-            row, expected = score(backend, tokens[:end])[0], exact[end - 1]
-            divergences.append(float((np.exp(expected) * (expected - row)).sum()))
-        found[name] |= {"kl_mean": float(np.mean(divergences)), "kl_max": max(divergences)}
+    tokens = tokenizer.encode(Path(textwrap.__file__).read_bytes()[: options.shown_bytes])
+    random = np.random.default_rng(0)
+    found = {name: {"prompt_ms": score(backend, tokens)[1]} for name, backend in backends.items()}
+    if not options.times_only:
+        exact = log_probabilities(path, gguf, tokens[:CHECKED_TOKENS])
+        for name, backend in backends.items():
+            divergences = _divergences(backend, tokens, exact)
+            found[name] |= {"kl_mean": float(np.mean(divergences)), "kl_max": max(divergences)}
     for rows in ROWS:
         times: dict[str, list[float]] = {name: [] for name in backends}
         for _ in range(ROUNDS):
@@ -103,11 +115,12 @@ def main() -> None:
         for name in backends:
             found[name][f"rows_{rows}_ms"] = float(np.median(times[name]))
     table = Table(title=f"{path.name}, {len(tokens)} tokens of context")
-    for heading in ("", *found, "ratio"):
+    for heading in ("", *found, *(["ratio"] if len(found) > 1 else [])):
         table.add_column(heading, justify="right")
     for what, ours in found["native"].items():
-        theirs = found["llama.cpp"][what]
-        table.add_row(what, f"{ours:.3g}", f"{theirs:.3g}", f"{theirs / ours:.3g}")
+        theirs = [figures[what] for name, figures in found.items() if name != "native"]
+        values = [ours, *theirs, *(rival / ours for rival in theirs)]
+        table.add_row(what, *(f"{value:.3g}" for value in values))
     Console(width=110).print(table)
     print(json.dumps({"tokens": len(tokens), **found}))
 
