@@ -39,7 +39,7 @@ from rich.progress import track
 from rich.table import Table
 
 from bench.cursors import PACKAGES, python_files
-from engine.backends.base import StopSignal
+from engine.backends.base import StopSignal, alike_of
 from engine.cache import Scorer
 from engine.completer import Completer
 from engine.drafts import drafter as drafter_module
@@ -49,7 +49,7 @@ from engine.model import Model, load_model
 from engine.tree import TokenPath
 from engine.types import SHOWN_PREFIX_BYTES, SHOWN_SUFFIX_BYTES, Completion, Request, Usage
 
-METHODS = ("off", "naive", "lookup", "recycling", "mixed", "oracle-1", "oracle-2", "oracle-4")
+METHODS = ("off", "naive", "lookup", "nearest", "recycling", "mixed", "oracle-1", "oracle-2", "oracle-4")
 CLASSES = ("any", "repeated")
 NEAR_BYTES = 32_768
 """Of the file on either side of the cursor, what drafts may use."""
@@ -138,7 +138,8 @@ class Method:
         if name == "off" or kind == "oracle":
             self._drafter: Drafter = Oracle(token_bytes, int(most or 0), needed)
         else:
-            self._drafter = Drafter(token_bytes, FreeRows() if kind == "fixed" else None)
+            costs = FreeRows() if kind == "fixed" else None
+            self._drafter = Drafter(token_bytes, costs, alike=alike_of(model.backend))
         self._model = model
 
     def complete(self, place: Place, kind: str, request: Request) -> None:

@@ -6,7 +6,7 @@ import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.backends.base import Backend
+from engine.backends.base import Backend, alike_of
 from engine.backends.native_weights import why_not
 from engine.begun import Begun
 from engine.cache import Scorer
@@ -107,11 +107,12 @@ def open_gguf(
             f" {len(words.tokenizer.vocab)}; fetch it again"
         )
     # A row of the native pass is the same in any batch, so drafts cannot change a text there.
-    auto: Drafts = "off" if backend == "llama.cpp" or why_not_native(gguf, kv) else "lookup"
+    auto: Drafts = "off" if backend == "llama.cpp" or why_not_native(gguf, kv) else "nearest"
+    drafter = Drafter(words.tokenizer.vocab.token_bytes, auto=auto, alike=alike_of(opened))
     return Model(
         name=name,
         tokenizer=words.tokenizer,
-        scorer=Scorer(opened, drafter=Drafter(words.tokenizer.vocab.token_bytes, auto=auto)),
+        scorer=Scorer(opened, drafter=drafter),
         template=words.template,
         stop_tokens=words.ends,
         separator=words.separator,

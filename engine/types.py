@@ -8,10 +8,13 @@ from typing import Literal
 
 Law = Literal["canonical", "all"]
 Method = Literal["exact", "bytewise", "hand-over", "best-cover", "heal-one", "naive"]
-Drafts = Literal["auto", "off", "lookup", "recycling", "stand", "mixed"]
-"""How rows are guessed before they are needed (`engine/drafts`): not at all, from texts, from what the model
-said behind the same token, behind the same few tokens, or from texts and from what it said. "auto" is
-"lookup" where a row is the same in any batch, else "off"."""
+Drafts = Literal["auto", "off", "lookup", "nearest", "recycling", "stand", "mixed"]
+"""How rows are guessed before they are needed (`engine/drafts`): not at all, from texts, from texts and from
+what followed where the model's state was alike, from what the model said behind the same token, behind the
+same few tokens, or from texts and from what it said. "auto" is "nearest" where a row is the same in any
+batch, else "off"."""
+LOOKING_UP: tuple[Drafts, ...] = ("lookup", "nearest", "mixed")
+"""The ways that need texts."""
 SuffixScoring = Literal["auto", "on", "off"]
 StopReason = Literal["end-of-middle", "lines", "tokens", "deadline", "context", "cancelled"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from engine.errors import MidwordError
-from engine.types import Request, Result
+from engine.types import LOOKING_UP, Request, Result
 from lsp_server.ahead import Job
 from lsp_server.documents import Document
 from lsp_server.engine_client import End
@@ -22,8 +22,6 @@ from lsp_server.windows import Place
 
 CUT_BY_LIMIT = ("tokens", "deadline", "context")
 """Stop reasons of texts that would have gone on."""
-LOOKING_UP = ("auto", "lookup", "mixed")
-"""Drafts that look up texts, or may."""
 SPARE_TEXTS = 3
 """How many texts are looked for ahead, in case the user types something else than what is shown."""
 
@@ -70,7 +68,7 @@ def plan_ahead(session: Session, snapshot: Snapshot, answer: Answer, shown: byte
 
 def _lessons(session: Session) -> list[Job]:
     """Teach the engine the open documents that it may know and does not."""
-    if session.settings.drafts not in LOOKING_UP:
+    if session.settings.drafts not in ("auto", *LOOKING_UP):
         return []
     new = [
         (session.shown_path(uri), document)

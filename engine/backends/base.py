@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from engine.drafts.nearest import Alike, Places
 from engine.errors import Cancelled
-from engine.tree import TokenTree
+from engine.tree import TokenPath, TokenTree
 from engine.vocab import FloatArray
 
 
@@ -60,3 +61,17 @@ class Backend(Protocol):
     def close(self) -> None:
         """Frees the model. Idempotent."""
         ...
+
+
+@runtime_checkable
+class ComparesStates(Protocol):
+    """A backend that tells at which places of a path the model was in a similar state."""
+
+    def alike(self, path: TokenPath) -> Places:
+        """See `drafts.nearest.Alike`."""
+        ...
+
+
+def alike_of(backend: Backend) -> Alike | None:
+    """How drafts find out what the backend knows of alike places, if it compares states."""
+    return backend.alike if isinstance(backend, ComparesStates) else None

@@ -13,9 +13,10 @@ from pathlib import Path
 from engine.backends.base import StopSignal
 from engine.backends.chunks import SMALLEST_CHUNK, ChunkSize
 from engine.backends.native_weights import PREFILL_CHUNK, Loading
+from engine.drafts.nearest import Places
 from engine.errors import BackendError, Cancelled
 from engine.models.gguf import Gguf
-from engine.tree import TokenTree
+from engine.tree import TokenPath, TokenTree
 from engine.vocab import FloatArray
 
 
@@ -72,6 +73,11 @@ class NativeBackend:
         if len(wanted) == 1:
             return rows
         return list(map(dict(zip(sorted(set(wanted)), rows, strict=True)).__getitem__, wanted))
+
+    def alike(self, path: TokenPath) -> Places:
+        """See `drafts.nearest.Alike`: known where all of the path but its last token is in the cache."""
+        places: Places = self._model.alike(path)
+        return places
 
     def _check_room(self, context_tokens: int, tree: TokenTree) -> None:
         if context_tokens + tree.depth > self.context_length:

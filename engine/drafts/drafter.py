@@ -25,9 +25,10 @@ import numpy as np
 
 from engine.drafts.acceptance import Acceptance, BatchCosts
 from engine.drafts.lookup import LONGEST_MATCH, Followed, Lookup
+from engine.drafts.nearest import Alike, Places, behind, followed, weighed
 from engine.drafts.seen import Likely, Seen, drawn, likely_tokens
 from engine.tree import TokenPath
-from engine.types import Drafts
+from engine.types import LOOKING_UP, Drafts
 from engine.vocab import FloatArray
 
 MOST_DRAFTED = 24
@@ -37,6 +38,8 @@ MOST_FOLLOWED = 2
 """Tokens from texts that are guessed at a place."""
 MARGIN = 1.25
 """How much more than its row's cost a guess must promise: the best of several estimates is too high."""
+NEAREST_LENGTH = 2
+"""What the model's nearest states say is worth as much as what it said behind so many tokens, at first."""
 STAND_LONGEST = 4
 STAND_DRAWN = 2
 """Tokens that `stand` draws at a place."""
@@ -68,6 +71,11 @@ class Brief:
     max_tokens: int = 1024
 
 
+_Entry = tuple[float, TokenPath, Places]
+"""The negative probability of a guessed path, the path, and the places that the model sees like its end but
+one."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Guess:
     token: int
@@ -79,10 +87,16 @@ class Drafter:
     """Guesses for one model. `begin` and `end` frame a completion; outside of it nothing is guessed."""
 
     def __init__(
-        self, token_bytes: Sequence[bytes], costs: BatchCosts | None = None, auto: Drafts = "off"
+        self,
+        token_bytes: Sequence[bytes],
+        costs: BatchCosts | None = None,
+        auto: Drafts = "off",
+        alike: Alike | None = None,
     ) -> None:
-        """`auto` is what the method "auto" stands for with this model."""
+        """`auto` is what the method "auto" stands for with this model. Without `alike`, "nearest" is
+        "lookup"."""
         self._auto = auto
+        self._alike = alike
         self.costs = costs or BatchCosts()
         self.drafted = self.accepted = 0
         """Rows that were scored as drafts, and those of them that decoding asked for."""
@@ -147,7 +161,7 @@ class Drafter:
 
     def scored(self, path: TokenPath, row: FloatArray) -> None:
         """The model has given the row behind `path`."""
-        if self._brief is None or self._brief.method == "lookup":
+        if self._brief is None or self._brief.method not in self._seen:
             return
         self._seen[self._brief.method].learn(path[-STAND_LONGEST:], likely_tokens(row))
 
@@ -163,21 +177,21 @@ class Drafter:
         if self._brief is None:
             return []
         self._lookup.learn(_BEFORE + self._brief.name, max(roots, key=lambda root: root.share).path)
-        heap: list[tuple[float, TokenPath]] = []
+        heap: list[_Entry] = []
         for root in roots:
-            self._push(heap, root.path, root.head, root.share)
+            self._push(heap, root.path, root.head, root.share, self._places_like(root.path))
             if root.head or root.share < 1:
                 self._doubtful.add(root.path)
         found: list[TokenPath] = []
         gain = 1.0
         while heap and len(found) < MOST_DRAFTED and self._is_worth(-heap[0][0], len(found), gain):
-            share, path = heapq.heappop(heap)
+            share, path, before = heapq.heappop(heap)
             if not is_known(path):
                 if not take(path):
                     continue
                 found.append(path)
                 gain -= share
-            self._push(heap, path, b"", -share)
+            self._push(heap, path, b"", -share, behind(path, before))
         self._unvisited.update(found)
         self.drafted += len(found)
         return found
@@ -189,13 +203,19 @@ class Drafter:
         """
         return share * self.costs.of(1 + drafted) > MARGIN * self.costs.slope * gain
 
-    def _push(self, heap: list[tuple[float, TokenPath]], path: TokenPath, head: bytes, share: float) -> None:
-        """Puts the guesses behind `path` onto the heap."""
+    def _places_like(self, path: TokenPath) -> Places:
+        """Those that the model sees like the end of `path`, if the method asks for them."""
+        assert self._brief is not None
+        return weighed(self._alike(path)) if self._alike and self._brief.method == "nearest" else ()
+
+    def _push(self, heap: list[_Entry], path: TokenPath, head: bytes, share: float, places: Places) -> None:
+        """Puts the guesses behind `path` onto the heap; its `places` are those that the model sees like its
+        end."""
         kinds = self._open.setdefault(path, {})
-        for guess in self._guesses(path[-HISTORY:], head):
+        for guess in self._guesses(path, head, places):
             if self._goes_on(path, head, guess.token):
                 kinds.setdefault(guess.token, guess.kind)
-                heapq.heappush(heap, (-share * guess.share, (*path, guess.token)))
+                heapq.heappush(heap, (-share * guess.share, (*path, guess.token), places))
 
     def _goes_on(self, path: TokenPath, head: bytes, token: int) -> bool:
         """Whether decoding may need what follows `token`: not once the last line is full."""
@@ -209,28 +229,38 @@ class Drafter:
         lines = text[len(head) :].count(b"\n") + sum(self._token_bytes[t].count(b"\n") for t in new)
         return lines < self._brief.max_lines
 
-    def _guesses(self, history: TokenPath, head: bytes) -> list[_Guess]:
-        """The tokens that texts and what the model said before speak for.
+    def _guesses(self, path: TokenPath, head: bytes, places: Places) -> list[_Guess]:
+        """The tokens that texts and the model's own past speak for.
 
         What both say makes one kind together, so that it is learned what it is worth if they agree.
         """
         assert self._brief is not None
-        method, headed = self._brief.method, min(len(head), 3)
-        found = self._lookup.after(history)[:MOST_FOLLOWED] if method in ("lookup", "mixed") else []
-        followed = {each.token: (rank, each) for rank, each in enumerate(found)}
-        length, likely = self._seen[method].after(history) if method != "lookup" else (0, Likely())
-        if method == "stand":
-            likely = drawn(likely, STAND_DRAWN, self._random)
+        method, history = self._brief.method, path[-HISTORY:]
+        found = self._lookup.after(history)[:MOST_FOLLOWED] if method in LOOKING_UP else []
+        texts = {each.token: (rank, each) for rank, each in enumerate(found)}
+        length, likely = self._likely(path, places)
         guesses = []
-        for token in [*followed, *(token for token in likely if token not in followed)]:
-            rank, text = followed.get(token, (0, Followed(token, 0, 0.0)))
+        for token in [*texts, *(token for token in likely if token not in texts)]:
+            rank, text = texts.get(token, (0, Followed(token, 0, 0.0)))
             share = likely.get(token, 0.0)
             by_text = (text.length, _coarse(text.share), rank) if text.length else None
-            kind = (by_text, (length, _coarse(share)) if length else None, headed)
+            kind = (by_text, (length, _coarse(share)) if length else None, min(len(head), 3))
             doubt = 1 - text.share * min(0.95, 0.25 + 0.1 * text.length) if text.length else 1.0
             prior = 1 - doubt * (1 - share * (0.35 + 0.1 * length))
             guesses.append(_Guess(token, self._acceptance.share(kind, prior), kind))
         return guesses
+
+    def _likely(self, path: TokenPath, places: Places) -> tuple[int, Likely]:
+        """What the model's past says of the next token, and behind how many tokens it said so; 0: nothing."""
+        assert self._brief is not None
+        method = self._brief.method
+        if method == "lookup":
+            return 0, {}
+        if method == "nearest":
+            likely = followed(path, places)
+            return (NEAREST_LENGTH if likely else 0), likely
+        length, likely = self._seen[method].after(path[-HISTORY:])
+        return length, drawn(likely, STAND_DRAWN, self._random) if method == "stand" else likely
 
 
 def _coarse(share: float) -> int:

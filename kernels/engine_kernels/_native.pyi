@@ -72,3 +72,10 @@ class Transformer:
         Once the first byte of `flag` (uint8) is set the call ends early and returns None; what it was to
         evaluate is not in the cache then, and the rest of the plan is given up.
         """
+    def alike(self, path: Sequence[int]) -> list[tuple[int, float]]:
+        """The earlier places of a path's last token, and how alike what stands before is to the model.
+
+        How alike: the cosine of the values, in the layer at two thirds of the depth, of the tokens before
+        both. Places by increasing index, from 1 on. None unless all of the path but its last token is in the
+        cache, and none while a plan is not carried out.
+        """

@@ -38,15 +38,32 @@ def dequantize(blocks: npt.NDArray[np.uint8], columns: int) -> Floats:
 def logits(sizes: Sizes, weights: Mapping[str, Floats], tokens: Sequence[int]) -> Floats:
     """(tokens, vocab): what follows each token of the path. `weights` by their names in GGUF, matrices as
     (outputs, inputs)."""
+    x = _hidden(sizes, weights, tokens, sizes.layers)
+    return _norm(x, weights["output_norm"], sizes.epsilon) @ weights.get("output", weights["token_embd"]).T
+
+
+def alike(sizes: Sizes, weights: Mapping[str, Floats], path: Sequence[int]) -> list[tuple[int, float]]:
+    """The earlier places of the last token, from 1 on, and the cosine of the values of the tokens before it
+    there and at the end, in the layer at two thirds of the depth."""
+    layer = sizes.layers * 2 // 3
+    h = _norm(_hidden(sizes, weights, path, layer), weights[f"blk.{layer}.attn_norm"], sizes.epsilon)
+    values = h @ weights[f"blk.{layer}.attn_v"].T
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    places = [at for at in range(1, len(path) - 1) if path[at] == path[-1]]
+    return [(at, float(values[at - 1] @ values[-2])) for at in places]
+
+
+def _hidden(sizes: Sizes, weights: Mapping[str, Floats], tokens: Sequence[int], layers: int) -> Floats:
+    """(tokens, width): what flows out of so many layers."""
     x = weights["token_embd"][list(tokens)]
-    for layer in range(sizes.layers):
+    for layer in range(layers):
         own = {name: weights[f"blk.{layer}.{name}"] for name in _LAYER}
         h = _norm(x, own["attn_norm"], sizes.epsilon)
         x = x + _attention(sizes, own, h) @ own["attn_output"].T
         h = _norm(x, own["ffn_norm"], sizes.epsilon)
         gate = h @ own["ffn_gate"].T
         x = x + (gate / (1 + np.exp(-gate)) * (h @ own["ffn_up"].T)) @ own["ffn_down"].T
-    return _norm(x, weights["output_norm"], sizes.epsilon) @ weights.get("output", weights["token_embd"]).T
+    return x
 
 
 _LAYER = (

@@ -89,6 +89,13 @@ AVX2_INLINE float sum_of(__m256 v) {
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
 }
 
+// Of `count` numbers, a multiple of LANES.
+AVX2 inline float dot_product(const float *a, const float *b, int count) {
+    __m256 sum = _mm256_setzero_ps();
+    for (int i = 0; i < count; i += LANES) sum = _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), sum);
+    return sum_of(sum);
+}
+
 AVX2_INLINE float greatest_of(__m256 v) {
     __m128 half = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     half = _mm_max_ps(half, _mm_movehl_ps(half, half));

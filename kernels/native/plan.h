@@ -33,6 +33,17 @@ class Plan {
     // The cells of a step's path, by position; its own and those before it mean something.
     const int32_t *path(const Step &step) const { return lines[step.line].data(); }
 
+    // The cells of the beginning of a path that is in the cache; none while what they hold may be evaluated still.
+    std::vector<int32_t> resident(const std::vector<int32_t> &path) const {
+        std::vector<int32_t> found;
+        for (int32_t token : path) {
+            const int cell = left() ? Cells::NONE : cells.find(end_of(found), token);
+            if (cell == Cells::NONE) break;
+            found.push_back(cell);
+        }
+        return found;
+    }
+
     // Gives each token that is not resident a cell; those and the wanted ones are the steps, parents first.
     void begin(const Question &question) {
         give_up_rest();

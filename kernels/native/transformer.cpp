@@ -147,6 +147,17 @@ class Transformer {
         return result;
     }
 
+    nb::list alike(nb::handle path) {
+        read(path, 0, vocab, "a token that is none", compared);
+        const std::vector<int32_t> cells = plan.resident(compared);
+        const int last = int(compared.size()) - 1;
+        nb::list found;
+        if (last < 1 || int(cells.size()) < last) return found;
+        for (int at = 1; at < last; ++at)
+            if (compared[at] == compared[last]) found.append(nb::make_tuple(at, cosine(cells[at - 1], cells[last - 1])));
+        return found;
+    }
+
   private:
     static int padded(int rows) { return (rows + ROWS - 1) / ROWS * ROWS; }
 
@@ -185,6 +196,21 @@ class Transformer {
             require(number >= first && number < end, otherwise);
             to[i] = int32_t(number);
         }
+    }
+
+    // Of what two cells hold as values in the layer that is compared.
+    float cosine(int a, int b) const {
+        const float both = of_values(a, b), each = of_values(a, a) * of_values(b, b);
+        return each > 0 ? both / std::sqrt(each) : 0.0f;
+    }
+
+    float of_values(int a, int b) const {
+        float sum = 0;
+        for (int i = 0; i < kv_heads; ++i) {
+            const Cache::Head held = cache.head(int(layers.size()) * 2 / 3, i);
+            sum += dot_product(held.value(cache.place(a)), held.value(cache.place(b)), dimension);
+        }
+        return sum;
     }
 
     // Of cells beyond those in use, once they are many: a text may be longer than all that is kept.
@@ -395,6 +421,7 @@ class Transformer {
     const int largest_batch;
     Team team;
     Question question;
+    std::vector<int32_t> compared; // a path
     Plan plan;
     int touched = 0; // the cells from here on take no memory
     Cache cache;
@@ -428,6 +455,7 @@ void define_transformer(nb::module_ &module) {
         .def("set_matrix", &Transformer::set_matrix)
         .def_prop_ro("used_cells", &Transformer::used_cells)
         .def("begin", &Transformer::begin)
-        .def("evaluate", &Transformer::evaluate);
+        .def("evaluate", &Transformer::evaluate)
+        .def("alike", &Transformer::alike);
 #endif
 }

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engine.backends import native_weights
-from engine.backends.base import StopSignal
+from engine.backends.base import StopSignal, alike_of
 from engine.backends.fake import Table, random_table
 from engine.backends.llama_cpp import LlamaCppBackend
 from engine.backends.native import NativeBackend
@@ -45,7 +45,7 @@ class CheapRows(BatchCosts):
 
 def drafting(model: Model) -> Model:
     """The model with a drafter of its own and no row cached."""
-    drafter = Drafter(model.tokenizer.vocab.token_bytes, CheapRows())
+    drafter = Drafter(model.tokenizer.vocab.token_bytes, CheapRows(), alike=alike_of(model.backend))
     return replace(model, scorer=Scorer(model.backend, drafter=drafter))
 
 

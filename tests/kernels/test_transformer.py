@@ -314,6 +314,34 @@ def test_the_end_of_the_text_that_was_used_least_recently_makes_room() -> None:
     assert model.begin(old, (), (), ()) == 5, "its beginning is still there"
 
 
+@pytest.mark.parametrize("kept", [8, CELLS])
+def test_alike_places_are_those_of_the_definition(tiny: Tiny, kept: int) -> None:
+    """On paths of three tokens, so that each stands in many places; asking leaves the cache as it is."""
+    model, rng, found = tiny.opened(2, kept=kept), random.Random(2), 0
+    for length in range(1, 60):
+        path = [rng.randrange(3) for _ in range(length)]
+        last_row(model, path[:-1] or path)
+        used, expected = model.used_cells, transformer_reference.alike(tiny.sizes, tiny.weights, path)
+        alike = model.alike(path)
+        assert [at for at, _ in alike] == [at for at, _ in expected]
+        assert [cosine for _, cosine in alike] == pytest.approx([c for _, c in expected], abs=1e-4)
+        assert model.used_cells == used and last_row(model, path)[1] <= 1 + (length == 1)
+        found += len(alike)
+    assert found > 400
+
+
+def test_alike_places_are_known_only_where_all_but_the_last_token_is_resident(tiny: Tiny) -> None:
+    model, path = tiny.opened(), [1, 2, 1, 2, 1, 2, 1, 2]
+    assert model.alike(path) == model.alike([]) == model.alike([3]) == []
+    last_row(model, path[:6])
+    assert model.alike(path) == [] and [at for at, _ in model.alike(path[:7])] == [2, 4]
+    assert model.alike([2, *path[:6]]) == []
+    model.begin(path, (), (), [-1])
+    assert model.alike(path[:7]) == [], "some of the cells are not computed yet"
+    with pytest.raises(ValueError, match="token"):
+        model.alike([VOCAB])
+
+
 def test_a_flag_ends_it_and_nothing_of_the_batch_stays(tiny: Tiny) -> None:
     model, path = tiny.opened(), some_path(30)
     last_row(model, path[:10])
