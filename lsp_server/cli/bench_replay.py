@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from engine.errors import InputError
 from engine.models.progress import bar
 from engine.models.store import ModelFile, resolve
 from lsp_server.cli.machine import processor
@@ -69,7 +71,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Plays the traces against each peer in turn. Raises MidwordError."""
+    """Plays the traces against each peer in turn. Raises MidwordError, before anything is measured if a peer
+    cannot be run."""
+    if "llama-server" in (options.peer or ()) and not shutil.which(options.peer_python):
+        raise InputError(f"{options.peer_python} cannot be run; try: make bench-peers")
     with bar() as report:
         model = resolve(options.model, report)
     traces = traces_of(options.files or default_files(), options.keys, options.seed)

@@ -46,20 +46,16 @@ class InfillPeer:
         self.start_ms: dict[str, float] = {}
         self._argv = [str(python), "-c", _SERVER, str(model), str(threads), str(CONTEXT_TOKENS)]
         self._max_tokens = max_tokens
+        self._process: asyncio.subprocess.Process | None = None
 
     async def open(self, buffer: Buffer) -> None:
         """Start the server. Raises InputError if it does not start."""
         self._started = time.perf_counter()
         pipe = asyncio.subprocess.PIPE
         quiet = asyncio.subprocess.DEVNULL
-        try:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._argv, stdin=pipe, stdout=pipe, stderr=quiet
-            )
-        except OSError as error:
-            raise InputError(
-                f"{self._argv[0]} cannot be run ({error.strerror}); try: make bench-peers"
-            ) from None
+        self._process = await asyncio.create_subprocess_exec(
+            *self._argv, stdin=pipe, stdout=pipe, stderr=quiet
+        )
         assert self._process.stdout is not None
         line = await self._process.stdout.readline()
         address = urlsplit(line.decode().strip())
@@ -97,10 +93,12 @@ class InfillPeer:
 
     def pids(self) -> list[int]:
         """The server."""
-        return [self._process.pid]
+        return [self._process.pid] if self._process else []
 
     async def close(self) -> None:
         """End its input, and with it the server."""
+        if self._process is None:
+            return
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:

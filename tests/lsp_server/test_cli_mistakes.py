@@ -66,6 +66,7 @@ def at(line: int, column: int) -> list[str]:
         (["bench", "replay", "--keys", "-3"], "'-3' found"),
         (["bench", "replay", "--speed", "0"], "'0' found, a number above 0 expected"),
         (["bench", "replay", "--speed", "nan"], "'nan' found"),
+        (["bench", "replay", "--peer", "llama-server"], ".venv-peers/bin/python cannot be run; try: make"),
         (["eval", "sweep", "--items", "0"], "'0' found"),
         (["lsp", "--tcp", "abc"], "'abc' found, a port, a whole number from 0 to 65535 expected"),
         (["lsp", "--tcp", "65536"], "'65536' found"),
