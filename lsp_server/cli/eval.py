@@ -61,7 +61,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--sources", type=Path, metavar="FOLDER", default=kept, help="where fetched packages are kept"
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="state and reports (build/eval-TASK)")
-    beside = "show another model's run of the task beside this one, and the gains, at the items of both"
+    beside = "show another run of the task beside this one, of another model or with other --related, and the"
+    beside += " gains, at the items of both"
     parser.add_argument("--beside", type=Path, metavar="FOLDER", help=beside)
     add_model_options(parser)
 

@@ -37,7 +37,9 @@ class Row:
 
 Ask = Callable[[Item, Way], Result]
 OF = " of "
-"""Between the name of a way and that of another model."""
+"""Between the name of a way and that of another run."""
+_ANY = {"model": "", "related": 0}
+"""What may be different in a run that stands beside another."""
 
 
 class State:
@@ -79,16 +81,19 @@ class State:
 
 
 def rows_beside(path: Path, asked: dict[str, Any]) -> list[Row]:
-    """The rows of another model's run, each way named after the model too.
+    """The rows of another run, each way named after what is different there: the model, and whether related
+    files are shown.
 
-    Raises InputError if there is none, or if it was not asked the same.
+    Raises InputError if there is none, or if something else was asked.
     """
     try:
         header, *lines = [json.loads(line) for line in path.read_bytes().splitlines(keepends=True)]
-        if header | {"model": ""} != asked | {"model": ""}:
+        if header | _ANY != asked | _ANY:
             raise InputError(f"{path} is of a run with other settings, so it cannot stand beside this one")
         rows = [_row(fields) for fields in lines]
-        return [dataclasses.replace(row, way=f"{row.way}{OF}{header['model']}") for row in rows]
+        theirs, ours = header.get("related", 0), asked.get("related", 0)
+        name = header["model"] if theirs == ours else f"{header['model']}, {theirs} related files"
+        return [dataclasses.replace(row, way=f"{row.way}{OF}{name}") for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not the state of a run: {error}") from None
 

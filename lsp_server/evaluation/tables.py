@@ -76,7 +76,7 @@ def figures(rows: Sequence[Row], seed: int) -> dict[str, Any]:
 
 def _pairs(ways: Sequence[str]) -> list[tuple[str, str]]:
     """Exact beside each other method in its layout, each layout of exact beside the first, and each way
-    beside the same one of another model."""
+    beside the same one of another run."""
     others = [(way, other) for way in ways for other in ways if other.startswith(f"{way}{OF}")]
     ways = [way for way in ways if OF not in way]
     exact = [way for way in ways if way.startswith("exact, ")]

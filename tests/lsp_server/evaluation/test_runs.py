@@ -124,6 +124,8 @@ def test_another_models_run_stands_beside_and_gains_are_between_the_same_ways(tm
     assert (naive["mean"], naive["count"]) == (0.5, 4)
     with pytest.raises(InputError, match="other settings, so it cannot stand beside"):
         rows_beside(path, asked | {"seed": 1})
+    without = rows_beside(path, {"task": "t", "model": "base", "related": 2})
+    assert without[0].way == "naive, prefix of base, 0 related files"
     for text in ("", "[]", "no JSON"):
         path.write_text(text)
         with pytest.raises(InputError, match="not the state of a run"):
