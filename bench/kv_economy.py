@@ -122,6 +122,7 @@ class Way:
 
     @property
     def megabytes(self) -> float:
+        """Of the whole context."""
         return self.cell_bytes * self.cells / 1e6
 
 

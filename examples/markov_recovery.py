@@ -51,6 +51,7 @@ class Chain:
 
     @classmethod
     def random(cls, seed: int) -> Chain:
+        """Shares between 0.1 and 0.9."""
         shares = np.random.default_rng(seed).uniform(0.1, 0.9, len(STATES))
         return cls(dict(zip(STATES, shares.tolist(), strict=True)))
 

@@ -23,9 +23,13 @@ TRIGGERS = (".", "(", "[", "{", ",", "=", ":", "/", "<", '"', "'", "@")
 class Writer(Protocol):
     """Where frames go; asyncio's StreamWriter is one."""
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes) -> None:
+        """Sends some bytes, at once or soon."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Sends nothing more."""
+        ...
 
 
 def greeting(message: Any, completion_items: bool) -> dict[str, Any] | None:
@@ -89,6 +93,7 @@ class Greeted:
         self._awaited: Any = answer["id"]
 
     def write(self, data: bytes) -> None:
+        """Passes everything on but the answer that the client has already."""
         if self._awaited is not None:
             message = json.loads(data.partition(b"\r\n\r\n")[2])
             if message.get("id") == self._awaited and "method" not in message:
@@ -100,4 +105,5 @@ class Greeted:
         self._writer.write(data)
 
     def close(self) -> None:
+        """Closes the writer behind it."""
         self._writer.close()

@@ -47,6 +47,7 @@ class Norm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
+        """(…, width) → the same, in the type of `x`."""
         return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.epsilon).to(x.dtype)
 
 
@@ -68,6 +69,7 @@ class Block(nn.Module):
         self.ffn_down = nn.Linear(shape.inner, shape.width, bias=False)
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], mask: Any) -> Tensor:
+        """(rows, length, width) → the same; `turn` as `rotate` takes it, `mask` of `same_document_mask`."""
         x = x + self._attention(self.attn_norm(x), turn, mask)
         gate, up = in_one_product(self.ffn_norm(x), self.ffn_gate, self.ffn_up)
         out: Tensor = x + self.ffn_down(F.silu(gate) * up)

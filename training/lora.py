@@ -21,6 +21,7 @@ class LowRank(nn.Linear):
         self.b = nn.Parameter(torch.zeros(fixed.out_features, rank))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(…, in_features) → (…, out_features)."""
         return nn.functional.linear(x, self.weight) + self.SCALE * (x @ self.a.T @ self.b.T)
 
     def merged(self) -> nn.Linear:

@@ -66,6 +66,7 @@ class Reader:
             raise self.corrupt(f"GGUF version {self.version} found, 2 or 3 expected")
 
     def corrupt(self, found: str) -> ModelCorrupt:
+        """The error that says what was found."""
         return ModelCorrupt(f"{self.path} is damaged: {found}; fetch it again")
 
     def take(self, count: int) -> int:
@@ -79,14 +80,17 @@ class Reader:
         return start
 
     def number(self, dtype: str = "<u8") -> Any:
+        """The next number, of a type as numpy names it. Raises as `take`."""
         form = _NUMBERS[dtype]
         return struct.unpack_from(form, self.view, self.take(struct.calcsize(form)))[0]
 
     def string(self) -> str:
+        """The next string; bytes that are no UTF-8 become lone surrogates. Raises as `take`."""
         length = self.number()
         return str(self.view[self.take(length) : self.position], "utf-8", "surrogateescape")
 
     def metadata(self) -> dict[str, Any]:
+        """The pairs of the header, which begin here. Raises ModelCorrupt."""
         if self.pair_count * 12 > self.size:
             raise self.corrupt(f"it announces {self.pair_count:,} metadata keys")
         pairs: dict[str, Any] = {}
@@ -96,6 +100,7 @@ class Reader:
         return pairs
 
     def value(self, kind: int, key: str) -> Any:
+        """The next value, of one of the types of GGUF; `key` is for errors. Raises ModelCorrupt."""
         if kind in _DTYPES:
             return self.number(_DTYPES[kind])
         if kind == _STRING:
@@ -105,6 +110,7 @@ class Reader:
         raise self.corrupt(f"the value of {key!r} has unknown type {kind}")
 
     def array(self, kind: int, count: int, key: str) -> Any:
+        """The next array: (count,) numbers, or a list of strings. Raises ModelCorrupt."""
         if kind == _STRING:
             return self.strings(count)
         if kind not in _DTYPES:
@@ -134,6 +140,7 @@ class Reader:
         return found
 
     def tensor(self) -> TensorInfo:
+        """What the header says of the next tensor. Raises ModelCorrupt."""
         name, dimensions = self.string(), self.number("<u4")
         if dimensions > _MAX_DIMENSIONS:
             raise self.corrupt(f"tensor {name!r} has {dimensions} dimensions, at most 4 expected")
