@@ -91,8 +91,8 @@ class Scorer:
         assert self.drafter is not None
         if len(list(_parts(missing))) > 1:
             return missing
-        room = _Room(missing)
-        draft = self.drafter.draft(roots, lambda path: path in self._rows or path in missing, room.take)
+        room, taken = _Room(missing), set(missing)
+        draft = self.drafter.draft(roots, lambda path: path in self._rows or path in taken, room.take)
         return sorted([*missing, *draft])
 
     def _score(self, paths: list[TokenPath], stop: StopSignal) -> dict[TokenPath, FloatArray]:

@@ -212,22 +212,20 @@ class Drafter:
         """Puts the guesses behind `path` onto the heap; its `places` are those that the model sees like its
         end."""
         kinds = self._open.setdefault(path, {})
-        for guess in self._guesses(path, head, places):
-            if self._goes_on(path, head, guess.token):
+        lines = self._lines_left(path)
+        for guess in self._guesses(path, head, places) if lines > 0 else ():
+            text = self._token_bytes[guess.token]
+            if text.startswith(head) and text.count(b"\n", len(head)) < lines:
                 kinds.setdefault(guess.token, guess.kind)
                 heapq.heappush(heap, (-share * guess.share, (*path, guess.token), places))
 
-    def _goes_on(self, path: TokenPath, head: bytes, token: int) -> bool:
-        """Whether decoding may need what follows `token`: not once the last line is full."""
+    def _lines_left(self, path: TokenPath) -> int:
+        """How many line ends behind `path` end the text; 0 or less if it is over."""
         assert self._brief is not None
-        text = self._token_bytes[token]
-        if not text.startswith(head):
-            return False
         new = path[len(self._brief.prompt) :]
         if len(new) >= self._brief.max_tokens:
-            return False
-        lines = text[len(head) :].count(b"\n") + sum(self._token_bytes[t].count(b"\n") for t in new)
-        return lines < self._brief.max_lines
+            return 0
+        return self._brief.max_lines - sum(self._token_bytes[token].count(b"\n") for token in new)
 
     def _guesses(self, path: TokenPath, head: bytes, places: Places) -> list[_Guess]:
         """The tokens that texts and the model's own past speak for.
