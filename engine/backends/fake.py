@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from engine.backends.base import StopSignal
+from engine.drafts.nearest import Places
 from engine.tree import ROOT, TokenPath, TokenTree
 from engine.vocab import FloatArray
 
@@ -52,6 +53,11 @@ class FakeBackend:
             )
             for node in wanted
         ]
+
+    def alike(self, path: TokenPath) -> Places:
+        """See `drafts.nearest.Alike`; as if the last token were all of a state."""
+        places = [at for at in range(1, len(path) - 1) if path[at] == path[-1]]
+        return [(at, 1.0 if path[at - 1] == path[-2] else 0.5) for at in places]
 
     def close(self) -> None:
         """See `Backend.close`."""
