@@ -99,15 +99,15 @@ class FreeRows(BatchCosts):
 class Oracle(Drafter):
     """Drafts the next `most` rows that decoding without drafts asked for; records them when `most` is 0."""
 
-    def __init__(self, token_bytes: Sequence[bytes], most: int, needed: list[TokenPath]) -> None:
+    def __init__(self, token_bytes: Sequence[bytes], most: int, needed: dict[TokenPath, None]) -> None:
         super().__init__(token_bytes)
         self._most = most
         self._needed = needed
 
     def asked(self, path: TokenPath) -> None:
         """Decoding needs the row behind `path`."""
-        if not self._most and path not in self._needed:
-            self._needed.append(path)
+        if not self._most:
+            self._needed.setdefault(path)
         super().asked(path)
 
     def draft(
@@ -128,7 +128,7 @@ class Oracle(Drafter):
 class Method:
     """A way to draft, with what it has learned."""
 
-    def __init__(self, name: str, model: Model, needed: list[TokenPath]) -> None:
+    def __init__(self, name: str, model: Model, needed: dict[TokenPath, None]) -> None:
         kind, _, most = name.partition("-")
         token_bytes = model.tokenizer.vocab.token_bytes
         self.most = int(most) if kind == "fixed" else drafter_module.MOST_DRAFTED
@@ -238,7 +238,7 @@ def main() -> None:
     places, share = draw_places(
         model, options.packages.split(","), options.cursors, options.seed, options.max_lines
     )
-    needed: list[TokenPath] = []
+    needed: dict[TokenPath, None] = {}
     methods = {name: Method(name, model, needed) for name in names}
     began = time.monotonic()
     pairs = [

@@ -40,7 +40,7 @@ def test_what_is_cut_out_counts_as_repeated_by_runs_of_tokens() -> None:
 def test_the_oracle_halves_evaluations_by_one_row_each() -> None:
     """Two rows an evaluation, and a quarter by three."""
     model = model_of(forgetful_table(len(vocabulary().tokenizer.vocab), seed=25), order="none")
-    needed = list[TokenPath]()
+    needed = dict[TokenPath, None]()
     methods = {name: Method(name, model, needed) for name in ("off", "oracle-1", "oracle-3")}
     for end in range(20, 70):
         needed.clear()
@@ -59,7 +59,7 @@ def test_the_oracle_halves_evaluations_by_one_row_each() -> None:
 
 def test_the_oracle_records_what_was_asked_for_and_drafts_nothing_outside_of_a_completion() -> None:
     model = model_of(forgetful_table(len(vocabulary().tokenizer.vocab), seed=25), order="none")
-    needed = list[TokenPath]()
+    needed = dict[TokenPath, None]()
     recorder = Oracle(model.tokenizer.vocab.token_bytes, 0, needed)
     request = Request(CODE[:60], max_tokens=6, max_lines=99)
     completer = Completer(replace(model, scorer=Scorer(model.backend, drafter=recorder)))
