@@ -120,8 +120,8 @@ class Oracle(Drafter):
                 break
             if not is_known(path) and (path[:-1] in found or is_known(path[:-1])) and take(path):
                 found.append(path)
-        self._unvisited.update(found)
-        self.drafted += len(found)
+        if found:
+            self._took(found)
         return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -28,7 +29,7 @@ class Scorer:
         """With a `drafter`, rows that will probably be asked for next are scored beside those that are."""
         self.backend = backend
         self.drafter = drafter
-        self._rows: dict[TokenPath, FloatArray] = {}  # the least recently used first
+        self._rows = OrderedDict[TokenPath, FloatArray]()  # the least recently used first
         self._most = max(LARGEST_TREE + 1, budget_bytes // (8 * backend.vocab_size))
 
     def __contains__(self, path: TokenPath) -> bool:
@@ -45,57 +46,50 @@ class Scorer:
         """
         if len(paths) == 1 and not self.drafter:
             return [self._row(paths[0], stop)]
-        missing = sorted({path for path in paths if path not in self._rows})
+        found = [self._rows.get(path) for path in paths]
         if self.drafter and roots:
             for path in paths:
                 self.drafter.asked(path)
-            missing = self._with_draft(missing, roots) if missing else []
-        if not missing:
-            return [self._used(path) for path in paths]
-        fresh: dict[TokenPath, FloatArray] = {}
-        for part in _parts(missing):
-            fresh |= self._score(part, stop)
-        for path in fresh.keys() - set(paths):
-            self._rows[path] = fresh[path]
-        result = [fresh[path] if path in fresh else self._rows[path] for path in paths]
-        for path, row in zip(paths, result, strict=True):
-            self._keep(path, row)
+        missing = [path for path, row in zip(paths, found, strict=True) if row is None]
+        if missing:
+            missing = sorted(set(missing)) if len(missing) > 1 else missing
+            for part in _parts(self._with_draft(missing, roots) if self.drafter and roots else missing):
+                self._score(part, stop)
+        for path in paths:
+            self._rows.move_to_end(path)
+        result = [self._rows[path] if row is None else row for path, row in zip(paths, found, strict=True)]
         self._drop_surplus()
         return result
 
     def _row(self, path: TokenPath, stop: StopSignal) -> FloatArray:
         """`rows` of one path, without a draft."""
-        if path in self._rows:
-            return self._used(path)
+        row = self._rows.get(path)
+        if row is not None:
+            self._rows.move_to_end(path)
+            return row
         (row,) = self.backend.score(path, NO_TREE, (ROOT,), stop)
         self._rows[path] = row
-        if len(self._rows) > self._most:
-            self._drop_surplus()
+        self._drop_surplus()
         return row
 
     def _drop_surplus(self) -> None:
         while len(self._rows) > self._most:
-            del self._rows[next(iter(self._rows))]
-
-    def _used(self, path: TokenPath) -> FloatArray:
-        row = self._rows.pop(path)
-        self._rows[path] = row
-        return row
-
-    def _keep(self, path: TokenPath, row: FloatArray) -> None:
-        self._rows.pop(path, None)
-        self._rows[path] = row
+            self._rows.popitem(last=False)
 
     def _with_draft(self, missing: list[TokenPath], roots: Sequence[Root]) -> list[TokenPath]:
         """`missing`, and drafted paths that fit into one evaluation with them."""
         assert self.drafter is not None
         if len(list(_parts(missing))) > 1:
             return missing
-        room, taken = _Room(missing), set(missing)
-        draft = self.drafter.draft(roots, lambda path: path in self._rows or path in taken, room.take)
-        return sorted([*missing, *draft])
+        room = _Room(missing)
 
-    def _score(self, paths: list[TokenPath], stop: StopSignal) -> dict[TokenPath, FloatArray]:
+        def is_known(path: TokenPath) -> bool:
+            return path in self._rows or any(len(other) == len(path) and other == path for other in missing)
+
+        return sorted([*missing, *self.drafter.draft(roots, is_known, room.take)])
+
+    def _score(self, paths: list[TokenPath], stop: StopSignal) -> None:
+        """Scores the sorted `paths` in one evaluation, and keeps their rows."""
         shared = common_prefix_length(paths)
         context = paths[0][:shared]
         tree, ends = tree_of([path[shared:] for path in paths])
@@ -106,31 +100,35 @@ class Scorer:
             self.drafter.costs.note(self.backend.tokens_evaluated - tokens, spent_ms)
             for path, row in zip(paths, rows, strict=True):
                 self.drafter.scored(path, row)
-        return dict(zip(paths, rows, strict=True))
+        self._rows.update(zip(paths, rows, strict=True))
 
 
 class _Room:
     """What one evaluation can still hold beside the paths that were taken."""
 
     def __init__(self, paths: Sequence[TokenPath]) -> None:
-        """Sorted `paths` are taken already."""
-        self._nodes = len(paths)
-        self._leaves = {a for a, b in pairwise([*paths, ()]) if b[: len(a)] != a}
+        """`paths` are taken already."""
+        self._taken = list(paths)
 
     def take(self, path: TokenPath) -> bool:
-        """Takes one path more, whose beginning was taken or is cached; False if there is no room for it."""
-        parent = path[:-1]
-        is_new_leaf = parent not in self._leaves
-        if self._nodes == LARGEST_TREE or (is_new_leaf and len(self._leaves) == MOST_LEAVES):
+        """Takes one path more; False if there is no room for it."""
+        more = [*self._taken, path]
+        if len(more) > LARGEST_TREE or (len(more) > MOST_LEAVES and _leaves(sorted(more)) > MOST_LEAVES):
             return False
-        self._nodes += 1
-        self._leaves.discard(parent)
-        self._leaves.add(path)
+        self._taken = more
         return True
+
+
+def _leaves(paths: Sequence[TokenPath]) -> int:
+    """How many of the sorted `paths` no other one goes on from."""
+    return sum(following[: len(path)] != path for path, following in pairwise([*paths, ()]))
 
 
 def _parts(paths: list[TokenPath]) -> Iterator[list[TokenPath]]:
     """Sorted `paths` in runs of at most LARGEST_TREE nodes and MOST_LEAVES leaves."""
+    if len(paths) <= MOST_LEAVES:
+        yield paths
+        return
     part: list[TokenPath] = []
     leaves = 0
     for path, following in pairwise([*paths, ()]):

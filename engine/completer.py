@@ -80,6 +80,7 @@ class Completer:
                 method=request.drafts,
                 name=request.path,
                 prompt=prompt.fixed + encode(prompt.tail),
+                fixed=len(prompt.fixed),
                 behind=encode(prompt.unseen),
                 max_lines=request.max_lines,
                 max_tokens=request.max_tokens,

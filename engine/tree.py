@@ -68,4 +68,6 @@ def common_prefix_length(paths: Sequence[TokenPath]) -> int:
         return sum(map(len, paths))
     low, high = min(paths), max(paths)
     shortest = min(len(low), len(high))
+    if low[:shortest] == high[:shortest]:  # as where the others go on from the first
+        return shortest
     return bisect_left(range(shortest), True, key=lambda k: low[: k + 1] != high[: k + 1])

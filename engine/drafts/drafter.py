@@ -65,15 +65,18 @@ class Brief:
     name: str
     """Of the document; texts of the same name replace each other."""
     prompt: TokenPath
+    fixed: int = 0
+    """So many of its tokens begin every path. What is noted of paths is noted by the tokens behind them:
+    hashing those of a whole prompt takes as long as guessing."""
     behind: TokenPath = ()
     """The text right of the cursor, if the prompt does not show it."""
     max_lines: int = 1
     max_tokens: int = 1024
 
 
-_Entry = tuple[float, TokenPath, Places]
-"""The negative probability of a guessed path, the path, and the places that the model sees like its end but
-one."""
+_Entry = tuple[float, TokenPath, int, Places]
+"""The negative probability of a guess, the path before it, its token, and the places that the model sees like
+the end of the path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +133,8 @@ class Drafter:
     def end(self) -> None:
         """Decoding is over. Guesses behind places that it never passed were wrong where it could have passed
         them, otherwise neither right nor wrong."""
-        for path in self._doubtful & self._open.keys():
-            for kind in self._open[path].values():
+        for behind_fixed in self._doubtful & self._open.keys():
+            for kind in self._open[behind_fixed].values():
                 self._acceptance.note(kind, False)
         self._brief = None
         self._open.clear()
@@ -153,11 +156,14 @@ class Drafter:
         """Decoding needs the row behind `path`: its last token came true, and its siblings did not."""
         if self._brief is None:
             return
-        if path in self._unvisited:
-            self._unvisited.remove(path)
+        new = path[self._brief.fixed :]
+        if not new:
+            return
+        if new in self._unvisited:
+            self._unvisited.remove(new)
             self.accepted += 1
-        for token, kind in self._open.pop(path[:-1], {}).items():
-            self._acceptance.note(kind, token == path[-1])
+        for token, kind in self._open.pop(new[:-1], {}).items():
+            self._acceptance.note(kind, token == new[-1])
 
     def scored(self, path: TokenPath, row: FloatArray) -> None:
         """The model has given the row behind `path`."""
@@ -176,25 +182,32 @@ class Drafter:
         """
         if self._brief is None:
             return []
-        self._lookup.learn(_BEFORE + self._brief.name, max(roots, key=lambda root: root.share).path)
+        likeliest = max(roots, key=lambda root: root.share)
+        self._lookup.learn(_BEFORE + self._brief.name, likeliest.path, self._brief.fixed)
         heap: list[_Entry] = []
         for root in roots:
             self._push(heap, root.path, root.head, root.share, self._places_like(root.path))
             if root.head or root.share < 1:
-                self._doubtful.add(root.path)
+                self._doubtful.add(root.path[self._brief.fixed :])
         found: list[TokenPath] = []
         gain = 1.0
         while heap and len(found) < MOST_DRAFTED and self._is_worth(-heap[0][0], len(found), gain):
-            share, path, before = heapq.heappop(heap)
+            share, parent, token, places = heapq.heappop(heap)
+            path = (*parent, token)
             if not is_known(path):
                 if not take(path):
                     continue
                 found.append(path)
                 gain -= share
-            self._push(heap, path, b"", -share, behind(path, before))
-        self._unvisited.update(found)
-        self.drafted += len(found)
+            self._push(heap, path, b"", -share, behind(path, places))
+        self._took(found)
         return found
+
+    def _took(self, found: Sequence[TokenPath]) -> None:
+        """These paths are drafted."""
+        assert self._brief is not None
+        self._unvisited.update(path[self._brief.fixed :] for path in found)
+        self.drafted += len(found)
 
     def _is_worth(self, share: float, drafted: int, gain: float) -> bool:
         """Whether one row more, needed with probability `share`, makes rows cheaper.
@@ -211,13 +224,14 @@ class Drafter:
     def _push(self, heap: list[_Entry], path: TokenPath, head: bytes, share: float, places: Places) -> None:
         """Puts the guesses behind `path` onto the heap; its `places` are those that the model sees like its
         end."""
-        kinds = self._open.setdefault(path, {})
+        assert self._brief is not None
+        kinds = self._open.setdefault(path[self._brief.fixed :], {})
         lines = self._lines_left(path)
         for guess in self._guesses(path, head, places) if lines > 0 else ():
             text = self._token_bytes[guess.token]
             if text.startswith(head) and text.count(b"\n", len(head)) < lines:
                 kinds.setdefault(guess.token, guess.kind)
-                heapq.heappush(heap, (-share * guess.share, (*path, guess.token), places))
+                heapq.heappush(heap, (-share * guess.share, path, guess.token, places))
 
     def _lines_left(self, path: TokenPath) -> int:
         """How many line ends behind `path` end the text; 0 or less if it is over."""

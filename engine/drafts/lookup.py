@@ -40,11 +40,14 @@ class Lookup:
         self._places: dict[tuple[int, ...], list[tuple[str, int]]] = {}
         self._held = self._indexed = 0
 
-    def learn(self, name: str, tokens: Sequence[int]) -> None:
-        """The text `name` consists of these tokens now. Costs what is new behind its unchanged beginning."""
+    def learn(self, name: str, tokens: Sequence[int], known: int = 0) -> None:
+        """The text `name` consists of these tokens now. Costs what is new behind its unchanged beginning.
+
+        The first `known` tokens, as far as there were so many, are not compared.
+        """
         text = self._texts.setdefault(name, [])
         self._texts.move_to_end(name)
-        kept = _shared(text, tokens)
+        kept = _shared(text, tokens, min(known, len(text)))
         self._held += len(tokens) - len(text)
         del text[kept:]
         text += tokens[kept:]
@@ -110,9 +113,9 @@ def _match(text: Sequence[int], end: int, history: Sequence[int]) -> int:
     return most
 
 
-def _shared(text: list[int], tokens: Sequence[int]) -> int:
-    """Number of equal leading tokens."""
-    low, high = 0, min(len(text), len(tokens))
+def _shared(text: list[int], tokens: Sequence[int], least: int) -> int:
+    """Number of equal leading tokens, at least `least`."""
+    low, high = least, min(len(text), len(tokens))
     while low < high:
         middle = (low + high + 1) // 2
         same = text[low:middle] == list(tokens[low:middle])

@@ -14,6 +14,15 @@ from engine.tree import TokenPath
 from engine.types import Drafts
 
 
+def cheap_rows() -> BatchCosts:
+    """Seven rows more cost a twentieth of an evaluation."""
+    costs = BatchCosts()
+    for _ in range(200):
+        costs.note(1, 10.0)
+        costs.note(8, 10.5)
+    return costs
+
+
 def test_a_greater_cosine_weighs_more_and_the_greatest_weighs_one() -> None:
     (_, most), (_, less), (_, least) = weighed([(3, 1.0), (5, 0.9), (9, -1.0)])
     assert most == 1 and 6 < most / less < 9 and 0 < least < 1e-15
@@ -57,11 +66,21 @@ def test_the_model_s_own_view_decides_between_places_where_the_same_was_said(
     def alike(of: TokenPath) -> Places:
         return [(1, 0.1), (5, 0.9), (9, 0.1)] if of == path else []
 
-    costs = BatchCosts()
-    for _ in range(200):
-        costs.note(1, 10.0)
-        costs.note(8, 10.5)
-    drafter = Drafter([b"x"] * 10, costs, alike=alike)
+    drafter = Drafter([b"x"] * 10, cheap_rows(), alike=alike)
     drafter.begin(Brief(method=drafts, name="a.py", prompt=path, max_lines=9))
     (first, *_) = drafter.draft([Root(path)], lambda _: False, lambda _: True)
     assert first == (*path, expected)
+
+
+def test_what_every_path_begins_with_may_be_all_of_a_path() -> None:
+    """The row behind it may be asked for more than once, and its guesses stay open until one is."""
+    path = (1, 2, 3, 1, 2, 3)
+    drafter = Drafter([b"x"] * 10, cheap_rows())
+    drafter.begin(Brief(method="lookup", name="a.py", prompt=path, fixed=len(path), max_lines=9))
+    found = drafter.draft([Root(path)], lambda _: False, lambda _: True)
+    assert found[0] == (*path, 1)
+    drafter.asked(path)
+    drafter.asked(path)
+    assert drafter.accepted == 0
+    drafter.asked(found[0])
+    assert drafter.accepted == 1
