@@ -47,7 +47,7 @@ class Lookup:
         """
         text = self._texts.setdefault(name, [])
         self._texts.move_to_end(name)
-        kept = _shared(text, tokens, min(known, len(text)))
+        kept = _shared(text, tokens, known)
         self._held += len(tokens) - len(text)
         del text[kept:]
         text += tokens[kept:]
@@ -113,9 +113,10 @@ def _match(text: Sequence[int], end: int, history: Sequence[int]) -> int:
     return most
 
 
-def _shared(text: list[int], tokens: Sequence[int], least: int) -> int:
-    """Number of equal leading tokens, at least `least`."""
-    low, high = least, min(len(text), len(tokens))
+def _shared(text: list[int], tokens: Sequence[int], known: int) -> int:
+    """Number of equal leading tokens, of which the `known` ones are not compared."""
+    high = min(len(text), len(tokens))
+    low = min(known, high)
     while low < high:
         middle = (low + high + 1) // 2
         same = text[low:middle] == list(tokens[low:middle])

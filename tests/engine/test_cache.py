@@ -10,7 +10,7 @@ import pytest
 from engine.backends.base import StopSignal
 from engine.backends.fake import FakeBackend, random_table
 from engine.backends.kv_cache import KvCache
-from engine.cache import LARGEST_TREE, Scorer
+from engine.cache import LARGEST_TREE, MOST_LEAVES, Scorer, _Room
 from engine.errors import Cancelled
 from engine.tree import TokenTree
 from engine.vocab import FloatArray
@@ -76,3 +76,11 @@ def test_cancelled_work_keeps_nothing_wrong() -> None:
         scorer.rows([(0, 1)], stop)
     (row,) = scorer.rows([(0, 1)], StopSignal())
     assert np.array_equal(row, random_table(8, 1)((0, 1)))
+
+
+def test_a_draft_takes_what_one_evaluation_can_hold() -> None:
+    """As many nodes, or as many leaves, whichever is less; going on from a leaf makes no new one."""
+    chain, bush = _Room([(0,)]), _Room([(0,)])
+    assert [chain.take((0,) * (k + 2)) for k in range(60)].count(True) == LARGEST_TREE - 1
+    assert [bush.take((0, k)) for k in range(60)].count(True) == MOST_LEAVES
+    assert bush.take((0, 3, 1)) and not bush.take((0, 99)) and not bush.take((0, 3, 2))

@@ -70,6 +70,21 @@ def test_a_typed_token_costs_one_place_however_long_the_text_is() -> None:
     assert lookup._indexed == before + 1
 
 
+def test_tokens_that_are_known_to_be_the_same_need_no_comparison() -> None:
+    """What is known is not looked at, nor is it believed beyond the text that was learned."""
+    plain, told = Lookup(), Lookup()
+    for text, known in (
+        ([1, 2, 3, 1, 2], 9),
+        ([1, 2, 3, 1, 2, 4, 1], 5),
+        ([1, 2, 3, 7, 1, 2], 3),
+        ([1, 2], 5),
+    ):
+        plain.learn("a", text)
+        told.learn("a", text, known)
+        assert told._texts["a"] == text and told._indexed == plain._indexed
+        assert told.after([1, 2]) == plain.after([1, 2])
+
+
 def test_the_oldest_text_goes_and_what_is_held_stays_bounded() -> None:
     lookup = Lookup(most_tokens=100)
     for number in range(50):
