@@ -4,7 +4,8 @@
 
 Writes `train.jsonl.xz` and `heldout.jsonl.xz`, a file a line ({"package", "path", "language", "text"}), and
 `sources.json`: licences, counts, and why files were left out. `--benchmark` is a folder of gzipped JSON lines
-(HumanEval-Infilling's): whatever shares thirteen words in a row with one of its programs is dropped.
+(HumanEval-Infilling's): whatever shares thirteen words in a row with one of its programs is dropped, and so
+are copies of the files that `midword eval` has its cursors in.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from pathlib import Path
 
 from rich.progress import track
 
+from engine.errors import DownloadError
+from lsp_server.evaluation import sources
 from training.packages import Package, fetch, members, read_packages
 from training.sieve import Sieve, read_benchmark
 
@@ -77,19 +80,33 @@ def main() -> int:
     options = parser.parse_args()
     try:
         gather(options.packages, options.benchmark, options.out, options.only, options.plain)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, DownloadError) as error:
         print(f"gather: {error}", file=sys.stderr)
         return 2
     return 0
 
 
+def withhold_evaluation(entries: Iterable[Package], sieve: Sieve) -> None:
+    """No file of the packages that models are evaluated with is taken, in whatever package it stands.
+
+    Raises ValueError if one of them is on the list, DownloadError.
+    """
+    evaluated = sources.packages()
+    if both := {entry.name for entry in entries} & {package.name for package in evaluated}:
+        raise ValueError(f"models are evaluated with {', '.join(sorted(both))}: take it off the list")
+    for package in evaluated:
+        for source in sources.sources(package):
+            sieve.withhold(source.text)
+
+
 def gather(packages: Path, benchmark: Path, out: Path, only: list[str] | None, plain: bool = False) -> None:
-    """Fetch, sieve, split and write. Raises OSError, ValueError."""
+    """Fetch, sieve, split and write. Raises OSError, ValueError, DownloadError."""
     entries, cap_bytes = read_packages(packages)
     entries = [entry for entry in entries if not only or entry.name in only]
     splits: dict[bool, list[SourceFile]] = {False: [], True: []}
     report = []
     sieve = Sieve(read_benchmark(benchmark))
+    withhold_evaluation(entries, sieve)
     # held-out packages come first: of two equal files the held-out one stays
     for package in track(sorted(entries, key=lambda entry: not entry.heldout), description="packages"):
         sieve.dropped.clear()

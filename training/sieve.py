@@ -1,4 +1,5 @@
-"""Which files are taken: sizes, encoding, generated, equal to one before, or sharing words with a benchmark.
+"""Which files are taken: sizes, encoding, generated, equal to one before or to one that models are evaluated
+with, or sharing words with a benchmark.
 
 A *gram* is thirteen words in a row. Hashing all grams of a text is slow, and nearly none is in the benchmark;
 so only those are hashed whose twelve *pairs* of neighbouring words all stand in the benchmark somewhere.
@@ -59,6 +60,7 @@ class Sieve:
 
     benchmark: Benchmark
     seen: set[bytes] = field(default_factory=set)
+    withheld: set[bytes] = field(default_factory=set)
     dropped: Counter[str] = field(default_factory=Counter)
 
     def take(self, content: bytes) -> str | None:
@@ -68,6 +70,10 @@ class Sieve:
             self.dropped[reason] += 1
             return None
         return text
+
+    def withhold(self, content: bytes) -> None:
+        """A file that must not be taken, nor one that differs by white space alone."""
+        self.withheld.add(_without_spaces(content.decode(errors="replace")))
 
     def _judge(self, content: bytes) -> tuple[str, str]:
         if not SMALLEST_BYTES <= len(content) <= LARGEST_BYTES:
@@ -79,13 +85,19 @@ class Sieve:
         lines = content.split(b"\n")
         if _GENERATED.search(content, 0, 2000) or max(map(len, lines)) > 1000:
             return "", "generated"
-        key = hashlib.sha256("".join(text.split()).encode()).digest()
+        key = _without_spaces(text)
+        if key in self.withheld:
+            return "", "evaluation"
         if key in self.seen:
             return "", "duplicate"
         self.seen.add(key)
         if self.benchmark.shares(text):
             return "", "benchmark"
         return text, ""
+
+
+def _without_spaces(text: str) -> bytes:
+    return hashlib.sha256("".join(text.split()).encode()).digest()
 
 
 def grams(text: str) -> Iterator[int]:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from training.gather import SourceFile, files_of, read, write
+from lsp_server.evaluation import sources
+from training.gather import SourceFile, files_of, read, withhold_evaluation, write
 from training.packages import Package, fetch, read_packages
 from training.sieve import Benchmark, Sieve, read_benchmark
 
@@ -82,6 +83,22 @@ def test_an_archive_that_is_there_is_not_fetched_again(tmp_path: Path) -> None:
     assert fetch(replace(PACKAGE, name="@scope/demo"), tmp_path) == folder / "demo.orig.tar.gz"
 
 
+def test_no_file_that_models_are_evaluated_with_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cursors_in = sources.Package("judge", "1.0", "pypi", "MIT", "python", "*.py")
+    monkeypatch.setattr(sources, "packages", lambda: [cursors_in])
+    monkeypatch.setattr(sources, "sources", lambda package: [sources.Source(package, "a.py", CODE.encode())])
+    sieve = Sieve(Benchmark())
+    withhold_evaluation([PACKAGE], sieve)
+    copies = {"demo/_vendor_/a.py": CODE.replace("\n", "\n\n"), "demo/b.py": CODE.replace("value", "own")}
+    archive = wheel(tmp_path, {path: text.encode() for path, text in copies.items()})
+    assert [file.path for file in files_of(PACKAGE, archive, sieve, 10**6)] == ["demo/b.py"]
+    assert sieve.dropped == {"evaluation": 1}
+    with pytest.raises(ValueError, match="evaluated with judge"):
+        withhold_evaluation([replace(PACKAGE, name="judge")], sieve)
+
+
 def test_a_folder_without_a_benchmark_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has no"):
         read_benchmark(tmp_path)
@@ -99,6 +116,7 @@ def test_written_files_come_back(tmp_path: Path) -> None:
 
 def test_the_project_s_own_list_is_well_formed_and_permissive() -> None:
     packages, cap = read_packages(Path(__file__).parents[2] / "training" / "packages.toml")
+    assert not {package.name for package in packages} & {package.name for package in sources.packages()}
     assert cap > 0 and len({package.name for package in packages}) == len(packages)
     assert {package.heldout for package in packages} == {True, False}
     assert all("GPL" not in package.licence for package in packages)
