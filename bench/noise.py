@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--cursors", type=int, default=20)
     parser.add_argument("--typed", type=int, default=6, help="bytes typed one by one on the second route")
     parser.add_argument("--models", default=MODELS)
-    parser.add_argument("--kv", default="f32,f16")
+    parser.add_argument("--kv", default="auto,f32,f16")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     cursors = draw_cursors(PACKAGES, options.cursors, options.seed)

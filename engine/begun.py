@@ -26,7 +26,7 @@ def begin(
 
     None, and nothing is started, if the file is not here, was never opened before, or is for another backend.
     """
-    if kv not in ("auto", "f32") or backend == "llama.cpp":
+    if kv != "auto" or backend == "llama.cpp":
         return None
     try:
         file = find_here(name_or_path)

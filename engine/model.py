@@ -165,7 +165,7 @@ def _gguf_backend(
 
 def why_not_native(gguf: Gguf, kv: str = "auto") -> str | None:
     """Why llama.cpp evaluates this file unless told otherwise; None if the native forward pass does."""
-    return why_not(gguf) if kv in ("auto", "f32") else f"keys and values of type {kv} are asked for"
+    return why_not(gguf) if kv == "auto" else f"keys and values of type {kv} are asked for"
 
 
 def open_folder(

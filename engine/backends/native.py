@@ -21,7 +21,7 @@ from engine.vocab import FloatArray
 
 
 class NativeBackend:
-    """One model file and its cache of keys and values (F32). Implements `backends.base.Backend`.
+    """One model file and its cache of keys and values (16 bits). Implements `backends.base.Backend`.
 
     Attention reads the cells of a token's own path, so texts stay in the cache side by side: it is a tree of
     tokens, of which the least recently used ends make room (`kernels/native/cells.h`).

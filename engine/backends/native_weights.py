@@ -95,9 +95,10 @@ class Loading:
         self.sizes = _sizes(gguf)
         self.context_length = min(context_length, _whole(gguf.metadata, "llama.context_length"))
         self.cells = self.context_length + TREE_CELLS
-        cell_bytes = 2 * 4 * self.sizes["layers"] * self.sizes["kv_heads"] * self.sizes["dimension"]
-        kept = self.cells if kv_bytes is None else kv_bytes // cell_bytes
-        self._model = _transformer()(
+        native = _transformer()
+        of_cell = {name: self.sizes[name] for name in ("layers", "kv_heads", "dimension")}
+        kept = self.cells if kv_bytes is None else kv_bytes // native.cell_bytes(**of_cell)
+        self._model = native(
             **self.sizes,
             epsilon=float(gguf.metadata["llama.attention.layer_norm_rms_epsilon"]),
             rope_base=float(gguf.metadata.get("llama.rope.freq_base", 10_000.0)),

@@ -25,6 +25,9 @@ class Transformer:
     @staticmethod
     def is_supported() -> bool:
         """Whether this processor can run it."""
+    @staticmethod
+    def cell_bytes(*, layers: int, kv_heads: int, dimension: int) -> int:
+        """What the keys and values of a token take: 16-bit integers, a float32 scale for each head's."""
     def __init__(
         self,
         *,

@@ -20,11 +20,15 @@
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
 #define AVX2_INLINE inline __attribute__((always_inline, target("avx2,fma,f16c")))
 
+// Before a loop over an array of registers: left to itself, the compiler unrolls it after it has put the array into memory.
+#define UNROLL _Pragma("GCC unroll 8")
+
 namespace {
 
-constexpr int LANES = 8;  // numbers in a register
-constexpr int BLOCK = 32; // columns with one scale
-constexpr int LINE = 64;  // bytes that memory gives at once
+constexpr int LANES = 8;         // numbers in a register
+constexpr int BLOCK = 32;        // columns with one scale
+constexpr int LINE = 64;         // bytes that memory gives at once
+constexpr float LARGEST = 32767; // of a 16-bit integer
 
 template <typename T> struct Aligned {
     struct Free {
@@ -94,6 +98,16 @@ AVX2 inline float dot_product(const float *a, const float *b, int count) {
     __m256 sum = _mm256_setzero_ps();
     for (int i = 0; i < count; i += LANES) sum = _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), sum);
     return sum_of(sum);
+}
+
+// 1 / scale; 0 for numbers that are all 0.
+AVX2_INLINE __m256 inverse(float scale) { return _mm256_set1_ps(scale > 0 ? 1 / scale : 0); }
+
+// Sixteen numbers times a factor as integers of 16 bits. Packing works in halves of the register: the two middle quarters
+// change places.
+AVX2_INLINE __m256i packed(__m256 a, __m256 b, __m256 factor) {
+    const __m256i first = _mm256_cvtps_epi32(_mm256_mul_ps(a, factor)), last = _mm256_cvtps_epi32(_mm256_mul_ps(b, factor));
+    return _mm256_permute4x64_epi64(_mm256_packs_epi32(first, last), 0xd8);
 }
 
 AVX2_INLINE float greatest_of(__m256 v) {

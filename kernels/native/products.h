@@ -19,7 +19,6 @@ constexpr int FEW = 16;              // tokens whose products take no longer tha
 constexpr int WIDE_TILE = 6;         // of few tokens: their sums of integers just fit the registers
 constexpr int AHEAD = 3 * GROUP_BLOCK; // bytes from what is computed with to what memory is asked for
 constexpr int NEAR_BYTES = 14 << 10; // of inputs, to be kept in the nearest cache beside a group of rows
-constexpr float LARGEST = 32767;     // of a 16-bit integer
 
 // -- inputs -----------------------------------------------------------------------------------------------------------
 
@@ -42,13 +41,8 @@ AVX2_INLINE void quantize_block(__m256 a, __m256 b, __m256 c, __m256 d, int16_t 
     const float greatest = greatest_of(most);
     *scale = greatest / LARGEST;
     const __m256 factor = _mm256_set1_ps(greatest > 0 ? LARGEST / greatest : 0);
-    // Packing works in halves of the register: the two middle quarters change places.
-    const __m256i ab = _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(a, factor)),
-                                          _mm256_cvtps_epi32(_mm256_mul_ps(b, factor)));
-    const __m256i cd = _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(c, factor)),
-                                          _mm256_cvtps_epi32(_mm256_mul_ps(d, factor)));
-    _mm256_storeu_si256(reinterpret_cast<__m256i *>(integers), _mm256_permute4x64_epi64(ab, 0xd8));
-    _mm256_storeu_si256(reinterpret_cast<__m256i *>(integers + 16), _mm256_permute4x64_epi64(cd, 0xd8));
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(integers), packed(a, b, factor));
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(integers + 16), packed(c, d, factor));
 }
 
 AVX2 void quantize(const float *numbers, int count, int16_t *integers, float *scales) {

@@ -58,7 +58,8 @@ class Transformer {
           plan(cells, kept), cache(layer_count, kv_heads, cells, dimension), embedding(padded(vocab), width, arena), last_norm(width),
           residual(size_t(largest_batch) * width),
           projected(size_t(largest_batch) * (heads + 2 * kv_heads) * dimension),
-          turns(size_t(largest_batch) * dimension), logits(0), normed(largest_batch, width),
+          turns(size_t(largest_batch) * dimension), query_scales(size_t(largest_batch) * heads), logits(0),
+          queries(size_t(largest_batch) * heads * dimension), normed(largest_batch, width),
           attended(largest_batch, heads * dimension), gated(largest_batch, hidden) {
         require(layer_count > 0 && width % BLOCK == 0 && hidden % BLOCK == 0 && dimension % BLOCK == 0 && kv_heads > 0 &&
                     heads % kv_heads == 0 && cells > 0 && kept >= 0 && threads > 0,
@@ -67,6 +68,8 @@ class Transformer {
         scratch.resize(threads);
         viewers.resize(threads);
     }
+
+    static size_t cell_bytes(int layers, int kv_heads, int dimension) { return Cache::cell_bytes(layers, kv_heads, dimension); }
 
     // -- weights ------------------------------------------------------------------------------------------------------
 
@@ -153,8 +156,12 @@ class Transformer {
         const int last = int(compared.size()) - 1;
         nb::list found;
         if (last < 1 || int(cells.size()) < last) return found;
-        for (int at = 1; at < last; ++at)
-            if (compared[at] == compared[last]) found.append(nb::make_tuple(at, cosine(cells[at - 1], cells[last - 1])));
+        get_values(cells[last - 1], values_at_end);
+        for (int at = 1; at < last; ++at) {
+            if (compared[at] != compared[last]) continue;
+            get_values(cells[at - 1], values);
+            found.append(nb::make_tuple(at, cosine(values, values_at_end)));
+        }
         return found;
     }
 
@@ -198,19 +205,17 @@ class Transformer {
         }
     }
 
-    // Of what two cells hold as values in the layer that is compared.
-    float cosine(int a, int b) const {
-        const float both = of_values(a, b), each = of_values(a, a) * of_values(b, b);
-        return each > 0 ? both / std::sqrt(each) : 0.0f;
+    // What a cell holds as values in the layer that is compared.
+    void get_values(int cell, std::vector<float> &to) const {
+        to.resize(kv_heads * dimension);
+        for (int head = 0; head < kv_heads; ++head)
+            cache.head(int(layers.size()) * 2 / 3, head).get_value(cache.group(cell), cell % LANES, to.data() + head * dimension);
     }
 
-    float of_values(int a, int b) const {
-        float sum = 0;
-        for (int i = 0; i < kv_heads; ++i) {
-            const Cache::Head held = cache.head(int(layers.size()) * 2 / 3, i);
-            sum += dot_product(held.value(cache.place(a)), held.value(cache.place(b)), dimension);
-        }
-        return sum;
+    static float cosine(const std::vector<float> &a, const std::vector<float> &b) {
+        const auto product = [](const auto &a, const auto &b) { return dot_product(a.data(), b.data(), int(a.size())); };
+        const float each = product(a, a) * product(b, b);
+        return each > 0 ? product(a, b) / std::sqrt(each) : 0.0f;
     }
 
     // Of cells beyond those in use, once they are many: a text may be longer than all that is kept.
@@ -242,7 +247,7 @@ class Transformer {
     }
 
     bool forward(const Step *steps, int count, const uint8_t *flag) {
-        find_places(steps, count);
+        find_routes(steps, count);
         each_token(count, [&](int token) {
             embedding.row(steps[token].token, residual.data() + size_t(token) * width);
             turn(steps[token].position, turns.data() + size_t(token) * dimension);
@@ -326,7 +331,7 @@ class Transformer {
         }
     }
 
-    // Queries, keys and values; the latter two into their cells. A chunk is a head.
+    // Queries, and keys and values into their cells. A chunk is a head.
     void project(int number, const Step *steps, int count) {
         const Matrix &matrix = layers[number].projections;
         const int groups = dimension / ROWS;
@@ -336,14 +341,24 @@ class Transformer {
             multiply<false>(matrix, part * groups, groups, normed, count, output, stride);
             for (int token = 0; token < count; ++token) {
                 float *numbers = output + token * stride;
+                const Cache::Place group = cache.group(steps[token].cell);
+                const int lane = steps[token].cell % LANES;
                 if (part < heads + kv_heads) rotate(numbers, turns.data() + size_t(token) * dimension);
-                if (part < heads) continue;
-                const bool is_key = part < heads + kv_heads;
-                const Cache::Head head = cache.head(number, is_key ? part - heads : part - heads - kv_heads);
-                const size_t place = places_of(steps[token])[steps[token].position];
-                std::memcpy(is_key ? head.key(place) : head.value(place), numbers, dimension * sizeof(float));
+                if (part < heads)
+                    ask(token, part, numbers);
+                else if (part < heads + kv_heads)
+                    cache.head(number, part - heads).set_key(group, lane, numbers);
+                else
+                    cache.head(number, part - heads - kv_heads).set_value(group, lane, numbers);
             }
         });
+    }
+
+    // Sets the query of a head. Its scale is such that query · key need only be multiplied with scales.
+    void ask(int token, int head, const float *numbers) {
+        const size_t at = size_t(token) * heads + head;
+        const float scale = take_query(numbers, dimension, queries.data() + at * dimension);
+        query_scales.data()[at] = scale / std::sqrt(float(dimension));
     }
 
     // A few tokens at a time. A chunk is the heads that share keys and values, over a segment of the paths.
@@ -366,15 +381,17 @@ class Transformer {
             for (int token = first; token < end; ++token) {
                 const int count = std::min(SEGMENT, steps[token].position + 1 - begin), head = kv_head * group;
                 if (count <= 0) continue;
-                seeing.push_back({queries_of(token) + head * dimension, places_of(steps[token]) + begin, count,
+                const Route &route = routes[steps[token].line];
+                const size_t at = size_t(token) * heads + head;
+                seeing.push_back({queries.data() + at * dimension, query_scales.data() + at, route.segment(segment),
+                                  route.stretches_of(segment, count), count,
                                   sights.data() + ((token - first) * heads + head) * apart + segment * floats});
             }
-            see(seeing, cache.head(number, kv_head), group, int(apart),
-                room_of(thread, seeing.size() * group * SEGMENT));
+            see(seeing, cache.head(number, kv_head), group, apart, scratch[thread]);
         });
         each_token(end - first, [&](int at) {
             const int token = first + at;
-            float *seen = queries_of(token); // which have been answered
+            float *seen = projected.data() + size_t(token) * (heads + 2 * kv_heads) * dimension; // in place of the queries
             for (int head = 0; head < heads; ++head)
                 join(sights.data() + (at * heads + head) * apart, segments_of(steps[token].position + 1), dimension,
                      seen + head * dimension);
@@ -382,20 +399,16 @@ class Transformer {
         });
     }
 
-    // Of the cells of the steps' paths, once for all layers and heads.
-    void find_places(const Step *steps, int count) {
-        for (std::vector<size_t> &line : places) line.clear();
+    // Of the steps' lines, once for all layers and heads.
+    void find_routes(const Step *steps, int count) {
+        for (Route &route : routes) route.clear();
         for (const Step *step = steps; step < steps + count; ++step) {
-            if (step->line >= int(places.size())) places.resize(step->line + 1);
-            std::vector<size_t> &line = places[step->line];
+            if (step->line >= int(routes.size())) routes.resize(step->line + 1);
+            Route &route = routes[step->line];
             const int32_t *cells = plan.path(*step);
-            while (int(line.size()) <= step->position) line.push_back(cache.place(cells[line.size()]));
+            while (route.cells() <= step->position) route.append(cells[route.cells()], cache);
         }
     }
-
-    const size_t *places_of(const Step &step) const { return places[step.line].data(); }
-
-    float *queries_of(int token) const { return projected.data() + size_t(token) * (heads + 2 * kv_heads) * dimension; }
 
     float *room_of(int thread, size_t floats) {
         if (scratch[thread].size() < floats) scratch[thread].resize(2 * floats);
@@ -422,6 +435,7 @@ class Transformer {
     Team team;
     Question question;
     std::vector<int32_t> compared; // a path
+    std::vector<float> values, values_at_end;
     Plan plan;
     int touched = 0; // the cells from here on take no memory
     Cache cache;
@@ -429,11 +443,12 @@ class Transformer {
     std::vector<Layer> layers;
     Matrix embedding;
     std::unique_ptr<Matrix> head;
-    Aligned<float> last_norm, residual, projected, turns, logits;
+    Aligned<float> last_norm, residual, projected, turns, query_scales, logits;
+    Aligned<int16_t> queries;
     size_t logit_rows = 0;
     Quantized normed, attended, gated;
     std::vector<int> asked; // which tokens of the batch are wanted
-    std::vector<std::vector<size_t>> places; // by line of the plan and position
+    std::vector<Route> routes; // by line of the plan
     std::vector<float> sights; // by token, head and segment
     std::vector<std::vector<float>> scratch; // by thread
     std::vector<std::vector<Viewer>> viewers; // by thread
@@ -447,6 +462,8 @@ void define_transformer(nb::module_ &module) {
 #ifdef MIDWORD_AVX2
     nb::class_<Transformer>(module, "Transformer")
         .def_static("is_supported", &is_supported)
+        .def_static("cell_bytes", &Transformer::cell_bytes, nb::kw_only(), nb::arg("layers"), nb::arg("kv_heads"),
+                    nb::arg("dimension"))
         .def(nb::init<int, int, int, int, int, int, int, float, float, int, int, int, int>(), nb::kw_only(),
              nb::arg("layers"), nb::arg("width"), nb::arg("heads"), nb::arg("kv_heads"), nb::arg("dimension"),
              nb::arg("hidden"), nb::arg("vocab"), nb::arg("epsilon"), nb::arg("rope_base"), nb::arg("cells"),

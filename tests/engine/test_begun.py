@@ -48,7 +48,7 @@ def test_nothing_is_begun_for_a_file_that_is_new_or_for_another_backend(path: Pa
     assert begin(str(path), **OPENED) is None, "never opened"
     load_model(str(path), **OPENED).backend.close()
     assert begin(str(path), **(OPENED | {"backend": "llama.cpp"})) is None
-    assert begin(str(path), **(OPENED | {"kv": "f16"})) is None
+    assert begin(str(path), **(OPENED | {"kv": "f32"})) is None
     write_tiny_llama(path)
     load_model(str(path), **OPENED).backend.close()
     assert begin(str(path), **OPENED) is None, "F32 weights are llama.cpp's"

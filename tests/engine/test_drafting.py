@@ -210,7 +210,7 @@ def default_model(request: pytest.FixtureRequest) -> Iterator[Model]:
     name = request.param
     if not name.endswith("f32") and not native_weights.is_built():
         pytest.skip("llama.cpp's rows differ by batch at Q8_0")
-    loaded = load_model(name, kv="f32")
+    loaded = load_model(name)
     yield loaded
     loaded.backend.close()
 

@@ -47,9 +47,13 @@ class Tiny:
         norms = ["output_norm", *(f"blk.{i}.{kind}_norm" for i in range(2) for kind in ("attn", "ffn"))]
         self.raw: Raw = {name: (1 + 0.2 * rng.normal(size=width)).astype(np.float32) for name in norms}
         self.weights: dict[str, Floats] = {name: row.astype(float) for name, row in self.raw.items()}
-        for name, (rows, columns) in shapes.items():
-            blocks = np.frombuffer(q8_0(rng.normal(size=(rows, columns)) * 2 / columns**0.5), np.uint8)
-            self.raw[name], self.weights[name] = blocks, dequantize(blocks, columns)
+        for name, size in shapes.items():
+            self.replace(name, rng.normal(size=size) * 2 / size[1] ** 0.5)
+
+    def replace(self, name: str, matrix: Floats) -> None:
+        """By the nearest one of Q8_0."""
+        self.raw[name] = np.frombuffer(q8_0(matrix), np.uint8)
+        self.weights[name] = dequantize(self.raw[name], matrix.shape[1])
 
     def opened(self, threads: int = 1, kept: int = CELLS, cells: int = CELLS) -> Any:
         model = native.Transformer(
@@ -70,7 +74,9 @@ class Tiny:
 
 
 SEGMENT, TOGETHER = 128, 16
-"""Cells of a path, and tokens, that attention takes together (`attention.h`, `transformer.cpp`)."""
+"""Cells of a path, and tokens, that attention takes together (`cache.h`, `transformer.cpp`)."""
+ROUNDING = 1e-3
+"""Of the greatest log-probability: what 16-bit inputs, queries, keys and values may make of a row."""
 MODELS = {
     "grouped heads": Tiny(heads=6, kv_heads=2, dimension=32, hidden=160, tied=True),
     "wide heads": Tiny(heads=2, kv_heads=2, dimension=96, hidden=64, tied=False),
@@ -122,7 +128,8 @@ def anonymous_bytes() -> int:
 
 
 def some_path(length: int, seed: int = 0) -> list[int]:
-    return [random.Random(seed).randrange(VOCAB) for _ in range(length)]
+    rng = random.Random(seed)
+    return [rng.randrange(VOCAB) for _ in range(length)]
 
 
 def test_what_rows_tell_at_a_glance_is_what_they_hold() -> None:
@@ -149,14 +156,15 @@ def test_it_computes_its_definition(tiny: Tiny) -> None:
     path = some_path(50)
     found, expected = path_rows(tiny.opened(), path), tiny.expected(path)
     assert np.abs(expected).max() > 1, "logits that all but vanish would show nothing"
-    assert np.abs(found - expected).max() < 2e-4 * np.abs(expected).max()
+    assert np.abs(found - expected).max() < ROUNDING * np.abs(expected).max()
 
 
 def test_rows_of_a_vocabulary_of_several_pieces_are_distributions_and_the_same_bits_by_any_team() -> None:
     many = Tiny(heads=2, kv_heads=2, dimension=32, hidden=32, tied=True, vocab=9001)
     path = some_path(7)
     rows = path_rows(many.opened(), path)
-    assert np.abs(rows - many.expected(path)).max() < 1e-3
+    expected = many.expected(path)
+    assert np.abs(rows - expected).max() < ROUNDING * np.abs(expected).max()
     np.testing.assert_allclose(np.exp(rows).sum(axis=1), 1, rtol=1e-12)
     for threads in (2, 5):
         assert np.array_equal(path_rows(many.opened(threads), path), rows)
@@ -178,7 +186,19 @@ def test_any_number_of_heads_may_share_keys_and_values_on_a_path_of_several_segm
     tiny = Tiny(heads=2 * heads, kv_heads=2, dimension=32, hidden=32, tied=True)
     path = some_path(2 * SEGMENT + 9, heads)
     rows, expected = path_rows(tiny.opened(2, cells=len(path)), path), tiny.expected(path)
-    assert np.abs(rows - expected).max() < 2e-4 * np.abs(expected).max()
+    assert np.abs(rows - expected).max() < ROUNDING * np.abs(expected).max()
+
+
+def test_the_longest_sums_of_integers_fit() -> None:
+    """A query along its key, which alone is seen; and values without a sign that all weigh the same."""
+    along, same = (Tiny(heads=2, kv_heads=2, dimension=32, hidden=32, tied=True) for _ in "12")
+    for name in (f"blk.{layer}.attn" for layer in range(2)):
+        along.replace(f"{name}_k", along.weights[f"{name}_q"] * 8)
+        same.replace(f"{name}_q", np.zeros((64, 96)))
+        same.replace(f"{name}_v", np.tile(same.weights[f"{name}_v"][:1], (64, 1)))
+    for tiny, path in ((along, some_path(40)), (same, [1] * (SEGMENT + 3))):
+        rows, expected = path_rows(tiny.opened(cells=len(path)), path), tiny.expected(path)
+        assert np.abs(rows - expected).max() < ROUNDING * np.abs(expected).max()
 
 
 def test_paths_that_part_and_end_in_different_segments_are_the_same_bits_as_alone(tiny: Tiny) -> None:
@@ -199,13 +219,15 @@ def test_paths_that_part_and_end_in_different_segments_are_the_same_bits_as_alon
             rows = rows[len(end) :]
 
 
-def test_a_thousandth_of_the_embedding_would_show(tiny: Tiny) -> None:
-    """The bound of the test above is no wide one."""
+def test_what_is_wrong_would_show(tiny: Tiny) -> None:
+    """ROUNDING is no wide bound: a thousandth of the embedding, and the first token of all, are beyond it."""
     path, weights = some_path(50), dict(tiny.weights)
     expected = tiny.expected(path)
     weights["token_embd"] = weights["token_embd"] + np.random.default_rng(0).normal(size=(VOCAB, 96)) * 1e-3
-    other = transformer_reference.logits(tiny.sizes, weights, path)
-    assert np.abs(other - expected).max() > 2e-4 * np.abs(expected).max()
+    noisy = transformer_reference.logits(tiny.sizes, weights, path)
+    later = tiny.expected([path[0] + 1, *path[1:]])
+    for other in (noisy - np.logaddexp.reduce(noisy, axis=1, keepdims=True), later):
+        assert np.abs(other - expected)[-1].max() > ROUNDING * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -324,7 +346,7 @@ def test_alike_places_are_those_of_the_definition(tiny: Tiny, kept: int) -> None
         used, expected = model.used_cells, transformer_reference.alike(tiny.sizes, tiny.weights, path)
         alike = model.alike(path)
         assert [at for at, _ in alike] == [at for at, _ in expected]
-        assert [cosine for _, cosine in alike] == pytest.approx([c for _, c in expected], abs=1e-4)
+        assert [cosine for _, cosine in alike] == pytest.approx([c for _, c in expected], abs=3e-4)
         assert model.used_cells == used and last_row(model, path)[1] <= 1 + (length == 1)
         found += len(alike)
     assert found > 400
@@ -379,7 +401,7 @@ def test_what_a_long_text_took_is_given_back_when_others_have_made_it_go() -> No
 
 
 def take_and_give_back() -> None:
-    cells, kept, a_cell = 12_000, 400, 2 * 4 * 2 * 4 * 96
+    cells, kept, a_cell = 12_000, 400, native.Transformer.cell_bytes(layers=2, kv_heads=4, dimension=96)
     model = Tiny(heads=4, kv_heads=4, dimension=96, hidden=32, tied=True).opened(kept=kept, cells=cells)
     last_row(model, [1] * 10)
     before = anonymous_bytes()

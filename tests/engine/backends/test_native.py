@@ -66,9 +66,10 @@ def test_the_native_one_is_the_default_and_the_other_can_be_asked_for(path: Path
     opened = open_gguf(path, name="tiny", context_length=CONTEXT).backend
     assert isinstance(opened, NativeBackend)
     opened.close()
-    opened = open_gguf(path, name="tiny", context_length=CONTEXT, kv="f16").backend
-    assert isinstance(opened, LlamaCppBackend)
-    opened.close()
+    for kv in ("f32", "f16"):
+        opened = open_gguf(path, name="tiny", context_length=CONTEXT, kv=kv).backend
+        assert isinstance(opened, LlamaCppBackend)
+        opened.close()
     write_tiny_llama(tmp_path / "f32.gguf")
     with pytest.raises(BackendError, match=r"cannot evaluate f32\.gguf: there are weights of type F32"):
         open_gguf(tmp_path / "f32.gguf", name="tiny", context_length=CONTEXT, backend="native")
