@@ -46,6 +46,10 @@ class EngineLog:
     def pids(self) -> list[int]:
         return [int(line.split()[1]) for line in self.lines("pid")]
 
+    def let_go(self) -> None:
+        """An engine with the option --hold has loaded now."""
+        self.path.with_suffix(".go").touch()
+
     async def wait_for(self, start: str, count: int = 1) -> None:
         await until(lambda: len(self.lines(start)) >= count, f"the engine's log has {count} × {start!r}")
 

@@ -50,6 +50,7 @@ class Engine:
         self.log_file: Path | None = options.log
         self.refusal: str = options.refuse
         self.loading: str = options.loading
+        self.held_until: Path | None = options.log.with_suffix(".go") if options.hold else None
         self.cancelled: set[int] = set()
         self.work: queue.Queue[dict[str, Any]] = queue.Queue()
         self.write_lock = threading.Lock()
@@ -81,6 +82,8 @@ class Engine:
         for step, done, total in (part.split(":") for part in self.loading.split(",") if part):
             sizes = {"done_bytes": int(done), "total_bytes": int(total) or None}
             self.send({"id": 0, "event": "progress", "data": {"step": step, **sizes}})
+            time.sleep(self.step_s)
+        while self.held_until and not self.held_until.exists():
             time.sleep(self.step_s)
         while True:
             message = self.work.get()
@@ -172,6 +175,9 @@ if __name__ == "__main__":
     parser.add_argument("--log", type=Path)
     parser.add_argument(
         "--loading", default="", help="progress before the first answer, as STEP:DONE:TOTAL,…"
+    )
+    parser.add_argument(
+        "--hold", action="store_true", help="load until there is a file like the log that ends with .go"
     )
     parser.add_argument(
         "--refuse", default="", help="answer everything with this sentence of a ModelNotFound"

@@ -44,10 +44,13 @@ async def test_nothing_is_told_unless_asked_for(client: Any) -> None:
     assert told(client) == []
 
 
-async def test_from_loading_to_ready_to_an_answer(client: Any, wait_until: Any) -> None:
+@pytest.mark.parametrize("engine_options", [["--hold"]])
+async def test_from_loading_to_ready_to_an_answer(client: Any, engine_log: Any, wait_until: Any) -> None:
     await client.initialize(reportStatus=True)
-    seen = await until_told(client, wait_until, kind="Normal", busy=False, message="ready", model="scripted")
-    assert seen[0]["busy"], "while the model is loading"
+    (loading,) = await until_told(client, wait_until, kind="Normal", busy=True)
+    assert loading["message"] == "the model is being loaded"
+    engine_log.let_go()
+    await until_told(client, wait_until, kind="Normal", busy=False, message="ready", model="scripted")
     client.open("x.hel")
     await until_told(client, wait_until, uri=URI)
     assert await client.texts(0, 5) == ["lo()"]

@@ -91,7 +91,7 @@ def test_no_file_that_models_are_evaluated_with_is_taken(
     monkeypatch.setattr(sources, "sources", lambda package: [sources.Source(package, "a.py", CODE.encode())])
     sieve = Sieve(Benchmark())
     withhold_evaluation([PACKAGE], sieve)
-    copies = {"demo/_vendor_/a.py": CODE.replace("\n", "\n\n"), "demo/b.py": CODE.replace("value", "own")}
+    copies = {"demo/copied/a.py": CODE.replace("\n", "\n\n"), "demo/b.py": CODE.replace("value", "own")}
     archive = wheel(tmp_path, {path: text.encode() for path, text in copies.items()})
     assert [file.path for file in files_of(PACKAGE, archive, sieve, 10**6)] == ["demo/b.py"]
     assert sieve.dropped == {"evaluation": 1}
