@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 
 from lsp_server.__main__ import main
 from tests.engine.backends.tiny_llama import CONTEXT, write_tiny_llama
+from tests.lsp_server.test_cli_mistakes import interrupted, running
 
 PROBLEM = {
     "task_id": "mine/0",
@@ -36,10 +40,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def run_eval(folder: Path, items: int, capsys: pytest.CaptureFixture[str], *more: str) -> Any:
+def arguments_of(folder: Path, items: int) -> list[str]:
     arguments = ["eval", "single-line", "--items", str(items), "--max-tokens", "4", "--context", str(CONTEXT)]
-    arguments += ["--data", str(folder), "--model", str(folder / "tiny.gguf"), "--out", str(folder / "out")]
-    assert main([*arguments, *more]) == 0
+    return [
+        *arguments,
+        "--data",
+        str(folder),
+        "--model",
+        str(folder / "tiny.gguf"),
+        "--out",
+        str(folder / "out"),
+    ]
+
+
+def run_eval(folder: Path, items: int, capsys: pytest.CaptureFixture[str], *more: str) -> Any:
+    assert main([*arguments_of(folder, items), *more]) == 0
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
@@ -56,6 +71,30 @@ def test_all_ways_in_one_run_and_more_items_later(folder: Path, capsys: pytest.C
     assert {way: m["passed"]["count"] for way, m in report["all"].items()} == dict.fromkeys(WAYS, 2)
     page = (folder / "out" / "report.html").read_text()
     assert page.count('class="example"') == 2 and "spm" in page
+
+
+@pytest.mark.skipif(os.name != "posix", reason="interrupts as a terminal of Unix does")
+def test_control_c_loses_nothing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was asked stays in the state, and the same command goes on behind it."""
+    with gzip.open(tmp_path / "single_line.jsonl.gz", "wt") as file:
+        for number in range(30):
+            file.write(json.dumps(PROBLEM | {"task_id": f"mine/{number}"}) + "\n")
+    state = tmp_path / "out" / "state.jsonl"
+    more = ["--data", str(tmp_path), "--out", str(state.parent), "--method", "exact", "--layout", "prefix"]
+    command = [*arguments_of(folder, 30), *more]
+    with running([sys.executable, "-P", "-m", "lsp_server", *command]) as process:
+        while process.poll() is None and (not state.exists() or state.read_bytes().count(b"\n") < 3):
+            time.sleep(0.01)
+        assert interrupted(process).endswith("\nmidword: interrupted\n")
+        assert process.returncode == 130
+    kept = state.read_bytes()
+    lines = kept.splitlines()
+    assert 3 <= len(lines) < 31 and all(map(json.loads, lines))
+    assert main(command) == 0
+    assert state.read_bytes().startswith(kept) and state.read_bytes().count(b"\n") == 31
+    assert (
+        json.loads(capsys.readouterr().out.splitlines()[-1])["all"]["exact, prefix"]["passed"]["count"] == 30
+    )
 
 
 def test_two_runs_beside_each_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
