@@ -27,7 +27,7 @@ class Transformer:
         """Whether this processor can run it."""
     @staticmethod
     def cell_bytes(*, layers: int, kv_heads: int, dimension: int) -> int:
-        """What the keys and values of a token take: 16-bit integers, a float32 scale for each head's."""
+        """Bytes of a token's keys and values: 16-bit integers, and a float32 scale for each head's."""
     def __init__(
         self,
         *,

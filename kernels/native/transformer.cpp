@@ -345,7 +345,7 @@ class Transformer {
                 const int lane = steps[token].cell % LANES;
                 if (part < heads + kv_heads) rotate(numbers, turns.data() + size_t(token) * dimension);
                 if (part < heads)
-                    ask(token, part, numbers);
+                    set_query(token, part, numbers);
                 else if (part < heads + kv_heads)
                     cache.head(number, part - heads).set_key(group, lane, numbers);
                 else
@@ -354,8 +354,8 @@ class Transformer {
         });
     }
 
-    // Sets the query of a head. Its scale is such that query · key need only be multiplied with scales.
-    void ask(int token, int head, const float *numbers) {
+    // Of a head. The scale has the factor of all scores in it, so that a score is a product of integers times two scales.
+    void set_query(int token, int head, const float *numbers) {
         const size_t at = size_t(token) * heads + head;
         const float scale = take_query(numbers, dimension, queries.data() + at * dimension);
         query_scales.data()[at] = scale / std::sqrt(float(dimension));

@@ -42,15 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def arguments_of(folder: Path, items: int) -> list[str]:
     arguments = ["eval", "single-line", "--items", str(items), "--max-tokens", "4", "--context", str(CONTEXT)]
-    return [
-        *arguments,
-        "--data",
-        str(folder),
-        "--model",
-        str(folder / "tiny.gguf"),
-        "--out",
-        str(folder / "out"),
-    ]
+    paths = {"--data": folder, "--model": folder / "tiny.gguf", "--out": folder / "out"}
+    return [*arguments, *(word for option, path in paths.items() for word in (option, str(path)))]
 
 
 def run_eval(folder: Path, items: int, capsys: pytest.CaptureFixture[str], *more: str) -> Any:
@@ -90,11 +83,9 @@ def test_control_c_loses_nothing(folder: Path, tmp_path: Path, capsys: pytest.Ca
     kept = state.read_bytes()
     lines = kept.splitlines()
     assert 3 <= len(lines) < 31 and all(map(json.loads, lines))
-    assert main(command) == 0
+    found = run_eval(folder, 30, capsys, *more)
     assert state.read_bytes().startswith(kept) and state.read_bytes().count(b"\n") == 31
-    assert (
-        json.loads(capsys.readouterr().out.splitlines()[-1])["all"]["exact, prefix"]["passed"]["count"] == 30
-    )
+    assert found["all"]["exact, prefix"]["passed"]["count"] == 30
 
 
 def test_two_runs_beside_each_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
