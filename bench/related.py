@@ -1,12 +1,12 @@
-"""What do excerpts of other files tell the model? Bits a byte of held-out code, with and without them.
+"""What do lines below the cursor and lines of other files tell the model? Bits a byte of held-out code.
 
     python -m bench.related [--windows 96] [--bytes 120] [--open 6] [--model NAME]
 
 Windows begin at line starts of files that `midword eval` uses (packages on which nothing was trained), all
-packages alike. The document is shown as the language server shows it; `--open` other files of the package are
-taken for open, those of the same folder first, and of them the server's own choice is shown. The window is
-predicted byte by byte, exactly (see bench.ensemble). Intervals are bootstraps over windows. The last line of
-output is JSON.
+packages alike. The document is shown as the language server shows it, with a window of it taken out; `--open`
+other files of the package are taken for open, those of the same folder first, and of them the server's own
+choice is shown. The window is predicted byte by byte, exactly (see bench.ensemble). Intervals are bootstraps
+over windows. The last line of output is JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from engine.vocab import FloatArray
 from lsp_server.cli.numbers import count
 from lsp_server.evaluation.neighbours import opened_beside
 from lsp_server.evaluation.sources import Source, packages, sources
-from lsp_server.related import excerpts_from
+from lsp_server.related import excerpt_below, excerpts_from
 from lsp_server.windows import Place, place_in
 
 LEAST_ABOVE_BYTES = 300
@@ -47,10 +47,17 @@ class Window:
     path: str
     place: Place
     text: bytes
+    suffix: bytes
     others: tuple[Source, ...]
 
+    def related(self) -> dict[str, tuple[Excerpt, ...]]:
+        """What is shown before the document, by the name of the way."""
+        below = excerpt_below(self.path, self.suffix)
+        others = excerpts_from(self.place.prefix, [(file.path, file.text) for file in self.others])
+        return dict(zip(WAYS, ((), below, others, below + others), strict=True))
 
-WAYS = ("the document alone", "with excerpts")
+
+WAYS = ("the lines above", "and below", "and of other files", "and both")
 
 
 def draw_windows(windows: int, size: int, open_files: int, seed: int, folder: Path) -> Iterator[Window]:
@@ -70,6 +77,7 @@ def draw_windows(windows: int, size: int, open_files: int, seed: int, folder: Pa
             path=file.path,
             place=place_in(file.path, lines, line, 0),
             text=file.text[start : start + size],
+            suffix=file.text[start + size :],
             others=tuple(opened_beside(file.path, files, open_files, rng)),
         )
 
@@ -88,7 +96,9 @@ def bits(completer: Completer, window: Window, related: tuple[Excerpt, ...]) -> 
 
 def main() -> None:
     """Measures, prints a table and a JSON line."""
-    parser = argparse.ArgumentParser(description="Bits a byte with and without excerpts of other files.")
+    parser = argparse.ArgumentParser(
+        description="Bits a byte with and without lines from below and of other files."
+    )
     parser.add_argument("--windows", type=count, default=96)
     parser.add_argument("--bytes", type=count, default=120, help="bytes predicted in each window")
     parser.add_argument("--open", type=count, default=6, help="other files that are open")
@@ -100,35 +110,31 @@ def main() -> None:
     completer = Completer(load_model(options.model))
     windows = list(draw_windows(options.windows, options.bytes, options.open, options.seed, options.sources))
     found = np.zeros((3, len(WAYS), len(windows)))
-    shown = []
+    shown = list[list[int]]()
     for column, window in enumerate(track(windows, "windows", console=Console(stderr=True))):
-        related = excerpts_from(window.place.prefix, [(file.path, file.text) for file in window.others])
-        shown.append(sum(len(excerpt.text) for excerpt in related))
-        for row, excerpts in enumerate(((), related)):
+        for row, excerpts in enumerate(window.related().values()):
             found[:, row, column] = bits(completer, window, excerpts)
+        shown.append([sum(len(e.text) for e in excerpts) for excerpts in window.related().values()])
     report(found, shown, options)
 
 
-def report(found: FloatArray, shown: Sequence[int], options: argparse.Namespace) -> None:
+def report(found: FloatArray, shown: Sequence[Sequence[int]], options: argparse.Namespace) -> None:
     """The table of what `bits` found, (3, ways, windows), and the same as one JSON line; what is saved is
-    against the document alone."""
-    title = (
-        f"{len(shown)} windows of {options.bytes} bytes; {np.mean(shown):.0f} bytes of excerpts in the mean"
-    )
-    table = Table(
-        "shown", "bits/byte", "95 %", "saved a byte", "95 %", "prompt tokens", "ms/evaluation", title=title
-    )
+    against the lines above alone. `shown` are bytes of excerpts, (windows, ways)."""
+    title = f"{len(shown)} windows of {options.bytes} bytes"
+    columns = ("shown", "excerpts, bytes", "bits a byte", "saved a byte", "prompt tokens", "ms an evaluation")
+    table = Table(*columns, title=title)
     figures = {}
-    for way, bits_, tokens, ms in zip(WAYS, *found, strict=True):
+    for way, size, bits_, tokens, ms in zip(WAYS, np.mean(shown, axis=0), *found, strict=True):
         saved = found[0, 0] - bits_
         (low, high), (least, most) = (interval(row, options.bytes, options.seed) for row in (bits_, saved))
         mean, gain = float(bits_.mean()) / options.bytes, float(saved.mean()) / options.bytes
-        figures[way] = {"bits_per_byte": mean, "interval": [low, high], "saved": [least, gain, most],
-                        "prompt_tokens": float(tokens.mean()), "ms": float(np.median(ms))}  # fmt: skip
-        intervals = (f"{low:.3f} to {high:.3f}", f"{least:+.3f} to {most:+.3f}")
-        lengths = (f"{tokens.mean():.0f}", f"{np.median(ms):.1f}")
-        table.add_row(way, f"{mean:.3f}", intervals[0], f"{gain:+.3f}", intervals[1], *lengths)
-    Console(width=110).print(table)
+        figures[way] = {"excerpt_bytes": float(size), "bits_per_byte": mean, "interval": [low, high],
+                        "saved": [least, gain, most], "prompt_tokens": float(tokens.mean()),
+                        "ms": float(np.median(ms))}  # fmt: skip
+        intervals = (f"{mean:.3f} ({low:.3f} to {high:.3f})", f"{gain:+.3f} ({least:+.3f} to {most:+.3f})")
+        table.add_row(way, f"{size:.0f}", *intervals, f"{tokens.mean():.0f}", f"{np.median(ms):.1f}")
+    Console(width=130).print(table)
     print(json.dumps({"windows": len(shown), "bytes": options.bytes, "seed": options.seed, "rows": figures}))
 
 

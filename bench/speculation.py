@@ -48,6 +48,7 @@ from engine.drafts.drafter import Drafter, Root
 from engine.model import Model, load_model
 from engine.tree import TokenPath
 from engine.types import SHOWN_PREFIX_BYTES, SHOWN_SUFFIX_BYTES, Completion, Request, Usage
+from lsp_server.related import excerpt_below
 
 METHODS = ("off", "naive", "lookup", "nearest", "recycling", "mixed", "oracle-1", "oracle-2", "oracle-4")
 CLASSES = ("any", "repeated")
@@ -254,6 +255,7 @@ def main() -> None:
             place.before[-SHOWN_PREFIX_BYTES:],
             place.after[:SHOWN_SUFFIX_BYTES],
             place.name,
+            excerpt_below(place.name, place.after),
             max_tokens=options.max_tokens,
             max_lines=options.max_lines,
         )

@@ -179,7 +179,9 @@ class Completer:
 
     def _prompt_of(self, request: Request) -> Prompt:
         budget = Budget(SHOWN_PREFIX_BYTES, SHOWN_SUFFIX_BYTES)
-        above = as_comments(request.related, request.path)
+        has_place = self.model.template.order != "none"
+        related = [excerpt for excerpt in request.related if not (excerpt.below and has_place)]
+        above = as_comments(related, request.path)
         return self._prompt(request.prefix, request.suffix, budget, request.max_tokens, above)
 
     def _prompt(

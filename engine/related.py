@@ -1,9 +1,9 @@
-"""Excerpts of other files, as the model is shown them: comments at the top of the document.
+"""Excerpts of other files, and of what stands below, as the model is shown them: comments at the top.
 
-Names that a document uses are often defined, or were used before, in another file that the user has open. As
-comments they fit every model, with sentinels or without, and stay text: what is decoded behind them is as
-exact as behind any other prefix. (Copilot shows excerpts of neighbouring tabs so, too.) What they are worth
-is measured by `python -m bench.related`.
+Names that a document uses are often defined, or were used before, in another file that the user has open, and
+what is to be written often shows in what stands below it. As comments they fit every model, with sentinels or
+without, and stay text: what is decoded behind them is as exact as behind any other prefix. (Copilot shows
+excerpts of neighbouring tabs so, too.) What they are worth is measured by `python -m bench.related`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from engine.types import RELATED_BYTES, Excerpt
+from engine.types import BELOW_BYTES, RELATED_BYTES, Excerpt
 
 _SLASHED = (
     "c cc cjs cpp cs cts cu cxx dart fs go gradle groovy h hh hpp java js json5 jsonc jsx kt kts less mjs mm"
@@ -28,15 +28,16 @@ LEADERS: dict[str, str] = {
 
 
 def as_comments(related: Sequence[Excerpt], path: str) -> bytes:
-    """The text that is shown before a document of that path: whole excerpts, at most RELATED_BYTES.
+    """The text that is shown before a document of that path: whole excerpts, as far as there is room.
 
-    The first excerpt stands last, next to the document. b"" if there is none.
+    The first excerpt stands last, next to the document. b"" if there is none. At most RELATED_BYTES are of
+    other files, and BELOW_BYTES of what stands below.
     """
     leader = LEADERS.get(PurePosixPath(path).suffix[1:].lower(), "# ").encode()
-    shown, room = list[bytes](), RELATED_BYTES
+    shown, room = list[bytes](), {False: RELATED_BYTES, True: BELOW_BYTES}
     for excerpt in related:
-        room -= len(excerpt.text)
-        if room < 0:
+        room[excerpt.below] -= len(excerpt.text)
+        if room[excerpt.below] < 0:
             break
         lines = [excerpt.path.encode("utf-8", "replace") + b":", *excerpt.text.splitlines()]
         shown.append(b"".join([(leader + line).rstrip() + b"\n" for line in lines]))

@@ -24,16 +24,21 @@ SHOWN_SUFFIX_BYTES = 1024
 """Text shown to the model on either side of the cursor when completing; a caller need not send more."""
 RELATED_BYTES = 2048
 """Most bytes of other files' text shown to the model, comment marks apart; a caller need not send more."""
+BELOW_BYTES = 1024
+"""The same of lines below the cursor, for a model whose prompt has no place for them."""
 NOTHING_ODDS = 20.0
 """A cursor that rests at a place is worth this much evidence that something is missing there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """Some lines of another file that resemble those at the cursor."""
+    """Some lines of another file that resemble those at the cursor, or that stand below it."""
 
     path: str
     text: bytes
+    below: bool = False
+    """Whether they stand below the cursor's line: a model that is shown the suffix is not shown them again.
+    They need not be those of this moment. The prompt starts with them, so it stays as long as they do."""
 
 
 @dataclass(frozen=True, slots=True)

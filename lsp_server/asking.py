@@ -98,7 +98,7 @@ def warm(session: Session, snapshot: Snapshot) -> None:
 
 
 async def _widen(session: Session, place: Place, path: str) -> None:
-    choice = await session.related.choose(place, session.others(place.uri))
+    choice = await session.related.choose(place, path, session.others(place.uri))
     request = session.settings.request(place.prefix, place.suffix, path, choice.excerpts)
     on_end = _noted(session, session.scheduler.new_number(), "warm")
     with contextlib.suppress(MidwordError):  # a request will meet the same error and report it

@@ -1,9 +1,11 @@
-"""Which lines of other open documents are shown to the model with a document: those most like its own.
+"""Which lines are shown to the model with those above the cursor: the next ones below it, and of other open
+documents those most like its own.
 
 The lines above the cursor are compared with windows of lines of the other documents, by the names in both
-(Jaccard's index, as Copilot does). What is chosen stands at the start of the prompt, so a new choice costs an
-evaluation of all of it. Therefore a choice stays in force until the cursor has gone elsewhere or other
-documents are open, and a new one is made only while the engine has nothing else to do.
+(Jaccard's index, as Copilot does). What is chosen stands at the start of the prompt, so a new choice costs
+an evaluation of all of it. Therefore a choice stays in force until the cursor has gone elsewhere, the lines
+below are others, or other documents are open, and a new one is made only while the engine has nothing else to
+do.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ import asyncio
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from engine.types import RELATED_BYTES, Excerpt
+from engine.types import BELOW_BYTES, RELATED_BYTES, Excerpt
 from lsp_server.documents import Document
 from lsp_server.windows import Place
 
@@ -22,6 +25,9 @@ WINDOW_LINES = 20
 NEAR_LINES = 60
 """A choice is good for this many lines below the place that it was made for."""
 MARK_LINES = 3
+NEXT_BYTES = BELOW_BYTES // 2
+NEW_LINES = 2
+"""A choice is good as long as no more of the lines in the next NEXT_BYTES below are not in it."""
 SOURCE_LINES = 5000
 """Most lines of one document that are looked at."""
 LEAST_LIKENESS = 0.5
@@ -62,8 +68,16 @@ class Choice:
     """The last MARK_LINES above the cursor then."""
 
     def is_good_for(self, place: Place, sources: frozenset[str]) -> bool:
-        """Whether the place is near the one it was made for, and the other documents are the same."""
-        return sources == self.sources and self.mark in _end_of(place.above, NEAR_LINES)
+        """Whether the place is near the one it was made for, with the same documents open and nearly the same
+        lines below."""
+        near = _end_of(place.above, NEAR_LINES)
+        is_near = self.mark in near if self.mark.strip() else near == place.above
+        return sources == self.sources and is_near and self._shows_below(place)
+
+    def _shows_below(self, place: Place) -> bool:
+        shown = {line for excerpt in self.excerpts if excerpt.below for line in excerpt.text.splitlines()}
+        lines = lines_below(place.suffix, NEXT_BYTES).splitlines()
+        return sum(line not in shown for line in lines if line.strip()) <= NEW_LINES
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +108,13 @@ class Related:
     def is_good_for(self, place: Place, sources: Sequence[Source]) -> bool:
         """Whether nothing need be chosen anew; nor where there is nothing to compare."""
         choice, uris = self._choices.get(place.uri), frozenset(source.uri for source in sources)
-        if not place.above.strip():
-            return True
-        return choice.is_good_for(place, uris) if choice else not uris
+        if choice:
+            return choice.is_good_for(place, uris)
+        return not (uris and place.above.strip()) and not excerpt_below("", place.suffix)
 
-    async def choose(self, place: Place, sources: Sequence[Source]) -> Choice:
-        """The windows most like the lines above the cursor, the likeliest first, that fit RELATED_BYTES.
+    async def choose(self, place: Place, path: str, sources: Sequence[Source]) -> Choice:
+        """The lines below the cursor, of a document of that path, and the windows most like the lines above
+        it, the likeliest first, that fit RELATED_BYTES.
 
         Gives way to other tasks between the documents.
         """
@@ -110,7 +125,7 @@ class Related:
         excerpts = excerpts_like(place.prefix, windows)
         paths = {excerpt.path for excerpt in excerpts}
         return Choice(
-            excerpts=excerpts,
+            excerpts=excerpt_below(path, place.suffix) + excerpts,
             sources=frozenset(source.uri for source in sources),
             shown=frozenset(source.uri for source in sources if source.path in paths),
             mark=_end_of(place.above, MARK_LINES),
@@ -179,6 +194,20 @@ def excerpts_from(prefix: bytes, files: Iterable[tuple[str, bytes]]) -> tuple[Ex
     """The same of whole files: (path, text) of each."""
     windows = [w for path, text in files for w in windows_of(path, text.splitlines(keepends=True))]
     return excerpts_like(prefix, windows)
+
+
+def excerpt_below(path: str, suffix: bytes) -> tuple[Excerpt, ...]:
+    """What is shown of the lines below the cursor, in a document of that path; () if they are blank."""
+    text = lines_below(suffix, BELOW_BYTES)
+    return (Excerpt(path, text, below=True),) if text.strip() else ()
+
+
+def lines_below(suffix: bytes, most: int) -> bytes:
+    """The whole lines of `suffix` behind its first line end, at most so many bytes."""
+    lines = suffix.splitlines(keepends=True)[1:]
+    if lines and not lines[-1].endswith((b"\n", b"\r")):
+        lines.pop()
+    return b"".join(line for line, end in zip(lines, accumulate(map(len, lines)), strict=True) if end <= most)
 
 
 def _end_of(text: bytes, lines: int) -> bytes:

@@ -46,7 +46,8 @@ class Residence:
 
 
 def _window(place: Place, related: Sequence[Excerpt]) -> bytes:
-    return b"".join(excerpt.text for excerpt in related) + place.above
+    """In the order of the prompt: the first excerpt stands last."""
+    return b"".join(excerpt.text for excerpt in reversed(related)) + place.above
 
 
 def _shared(a: bytes, b: bytes) -> int:

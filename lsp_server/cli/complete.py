@@ -21,7 +21,7 @@ from lsp_server.cli.source import (
     add_related_option,
     cursor_offset,
     read_completable,
-    related_excerpts,
+    shown_excerpts,
 )
 
 
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         prefix=content[:offset],
         suffix=content[offset:],
         path=options.file.name,
-        related=related_excerpts(options, content[:offset]),
+        related=shown_excerpts(options, content, offset),
         max_tokens=options.max_tokens,
         max_lines=options.max_lines,
         alternatives=options.alternatives,

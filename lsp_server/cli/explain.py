@@ -25,7 +25,7 @@ from lsp_server.cli.source import (
     add_related_option,
     cursor_offset,
     read_completable,
-    related_excerpts,
+    shown_excerpts,
 )
 from lsp_server.explain_page import explanation_page
 from lsp_server.report import write_page
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         prefix=content[:offset],
         suffix=content[offset:],
         path=options.file.name,
-        related=related_excerpts(options, content[:offset]),
+        related=shown_excerpts(options, content, offset),
         max_tokens=options.max_tokens,
         suffix_scoring=options.suffix_scoring,
     )

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from engine.errors import InputError
 from engine.types import Excerpt
 from lsp_server.eligibility import LARGEST_FILE_BYTES, Eligibility
-from lsp_server.related import excerpts_from
+from lsp_server.related import excerpt_below, excerpts_from
 from lsp_server.text_kinds import kind_by_text
 from lsp_server.windows import closed_lines
 
@@ -78,10 +78,11 @@ def add_related_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def related_excerpts(options: argparse.Namespace, prefix: bytes) -> tuple[Excerpt, ...]:
-    """What the server would show of the `--related` files. Raises InputError as `read_completable`."""
+def shown_excerpts(options: argparse.Namespace, content: bytes, offset: int) -> tuple[Excerpt, ...]:
+    """What the server would show of the lines below the cursor at `offset` in `options.file`, and of the
+    `--related` files. Raises InputError as `read_completable`."""
     files = [(path.name, read_completable(path, any_file=options.any_file)) for path in options.related]
-    return excerpts_from(prefix, files)
+    return excerpt_below(options.file.name, content[offset:]) + excerpts_from(content[:offset], files)
 
 
 def cursor_offset(content: bytes, line: int, column: int) -> int:

@@ -62,6 +62,7 @@ def _item(fields: dict[str, str]) -> Item:
         prefix=prefix,
         suffix=suffix,
         middle=middle,
+        path=f"{fields['entry_point']}.py",
         check=Tests(fields["test"], fields["entry_point"], Limits()),
     )
 

@@ -13,15 +13,21 @@ from engine.fim import Template
 from engine.model import Model
 from engine.types import Method, Request, Result
 from lsp_server.evaluation.items import Item
+from lsp_server.related import excerpt_below
 
-Layout = Literal["psm", "spm", "prefix", "prefix+suffix", "psm+suffix"]
+Layout = Literal["psm", "spm", "prefix", "below", "prefix+suffix", "below+suffix", "psm+suffix"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 METHODS: tuple[Method, ...] = ("naive", "heal-one", "exact")
+_WITHOUT_FIM = ("prefix", "below")
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A decoding method in a layout. "+suffix" chooses texts by how the suffix follows them."""
+    """A decoding method in a layout.
+
+    "prefix" shows nothing of the suffix, "below" the lines below the cursor's as the server does. "+suffix"
+    chooses texts by how the suffix follows them.
+    """
 
     layout: Layout
     method: Method
@@ -37,7 +43,7 @@ def ways(template: Template, layouts: list[Layout] | None, methods: list[Method]
 
     Raises InputError if a layout was asked for that the model has no sentinels for.
     """
-    possible = LAYOUTS if template.order != "none" else ("prefix", "prefix+suffix")
+    possible = [layout for layout in LAYOUTS if template.order != "none" or layout.startswith(_WITHOUT_FIM)]
     if layouts and not set(layouts) <= set(possible):
         raise InputError(
             f"the layout {sorted(set(layouts) - set(possible))[0]!r} needs a model with FIM; this one can do"
@@ -53,7 +59,7 @@ def ways(template: Template, layouts: list[Layout] | None, methods: list[Method]
 
 def template_of(template: Template, layout: Layout) -> Template:
     """`template` laid out otherwise; SPM as StarCoder does it: prefix and middle are one text."""
-    if layout.startswith("prefix"):
+    if layout.startswith(_WITHOUT_FIM):
         return Template("none", template.start)
     if layout == "spm" and template.order == "psm":
         return replace(template, order="spm", start=template.start + template.prefix, prefix=())
@@ -66,11 +72,12 @@ def complete(model: Model, item: Item, way: Way, max_tokens: int) -> Result:
     """One completion, from an empty row cache and without drafts, so that evaluations are counted alike."""
     template = template_of(model.template, way.layout)
     fresh = replace(model, template=template, scorer=Scorer(model.backend))
+    below = excerpt_below(item.path, item.suffix) if way.layout.startswith("below") else ()
     request = Request(
         prefix=item.prefix,
         suffix=item.suffix,
         path=item.path,
-        related=item.related,
+        related=below + item.related,
         max_tokens=max_tokens,
         max_lines=item.max_lines,
         method=way.method,

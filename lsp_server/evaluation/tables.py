@@ -75,13 +75,15 @@ def figures(rows: Sequence[Row], seed: int) -> dict[str, Any]:
 
 
 def _pairs(ways: Sequence[str]) -> list[tuple[str, str]]:
-    """Exact beside each other method in its layout, each layout of exact beside the first, and each way
-    beside the same one of another run."""
+    """Exact beside each other method in its layout, each layout of exact beside the first (if it scores the
+    suffix beside the first that does, too), and each way beside the same one of another run."""
     others = [(way, other) for way in ways for other in ways if other.startswith(f"{way}{OF}")]
     ways = [way for way in ways if OF not in way]
     exact = [way for way in ways if way.startswith("exact, ")]
     pairs = [(e, o) for e in exact for o in ways if o != e and o.partition(", ")[2] == e.partition(", ")[2]]
-    return pairs + [(way, exact[0]) for way in exact[1:]] + others
+    scored = [way for way in exact if way.endswith("+suffix")]
+    firsts = [(way, first) for first, *rest in filter(None, (exact, scored)) for way in rest]
+    return list(dict.fromkeys(pairs + firsts)) + others
 
 
 def _grouped(rows: Sequence[Row], key: Callable[[Row], str], seed: int) -> dict[str, Any]:

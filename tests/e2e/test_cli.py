@@ -139,17 +139,27 @@ def test_a_completion(default_model: Path, source: Path) -> None:
     assert source.read_bytes() == SOURCE
 
 
+WAREHOUSE = (
+    "class Warehouse:\n    def __init__(self, name, bays):\n        self.bays = bays\n\n"
+    "    def reserve_pallets(self, order, count):\n        return self.bays[:count]\n"
+)
+PLAN = 'def plan(order, bays):\n    warehouse = Warehouse("north", bays)\n    return warehouse.res\n'
+
+
+@pytest.mark.model
+def test_names_from_below_are_known(default_model: Path, tmp_path: Path) -> None:
+    here, cursor = tmp_path / "plan.py", ("--line", "3", "--column", "25")
+    here.write_text(PLAN)
+    assert not midword("complete", here, *cursor).stdout.startswith("erve_pallets(order")
+    here.write_text(f"{PLAN}\n\n{WAREHOUSE}")
+    assert midword("complete", here, *cursor).stdout.startswith("erve_pallets(order")
+
+
 @pytest.mark.model
 def test_names_of_another_file_are_known(default_model: Path, tmp_path: Path) -> None:
     other, here = tmp_path / "stock.py", tmp_path / "plan.py"
-    other.write_text(
-        "class Warehouse:\n    def __init__(self, name, bays):\n        self.bays = bays\n\n"
-        "    def reserve_pallets(self, order, count):\n        return self.bays[:count]\n"
-    )
-    here.write_text(
-        "from stock import Warehouse\n\n\ndef plan(order, bays):\n"
-        '    warehouse = Warehouse("north", bays)\n    return warehouse.res'
-    )
+    other.write_text(WAREHOUSE)
+    here.write_text(f"from stock import Warehouse\n\n\n{PLAN}")
     cursor = ("--line", "6", "--column", "25")
     assert not midword("complete", here, *cursor).stdout.startswith("erve_pallets(order")
     assert midword("complete", here, *cursor, "--related", other).stdout.startswith("erve_pallets(order")

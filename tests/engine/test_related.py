@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -12,8 +12,10 @@ from engine.completer import _RESERVED_TOKENS, Completer
 from engine.fim import Budget, Template, build_prompt
 from engine.protocol import request_from_wire
 from engine.related import as_comments
-from engine.types import RELATED_BYTES, Excerpt, Request
+from engine.types import BELOW_BYTES, RELATED_BYTES, Excerpt, Request
 from tests.engine.models_of_tables import model_of
+from tests.engine.toy_models import ToyModel
+from tests.engine.toys import TOYS
 from tests.engine.vocabularies import trained
 
 NEAR, FAR = Excerpt("near.py", b"def near():\n    pass\n"), Excerpt("lib/far.py", b"far = 1")
@@ -75,6 +77,27 @@ def test_the_prompt_is_the_comments_and_then_the_text(order: str) -> None:
     assert shown.replace(above, b"") == plain
 
 
+def test_lines_below_have_room_of_their_own() -> None:
+    below = Excerpt("a.py", b"y" * BELOW_BYTES, below=True)
+    others = Excerpt("rest.py", b"x" * RELATED_BYTES)
+    shown = as_comments([below, others], "a.py")
+    assert shown.count(others.text) == shown.count(below.text) == 1 and shown.endswith(below.text + b"\n\n")
+    assert as_comments([replace(below, text=below.text + b"y")], "a.py") == b""
+
+
+@pytest.mark.parametrize("order", ["none", "psm", "spm"])
+def test_a_model_that_is_shown_the_suffix_is_not_shown_it_again(order: Literal["none", "psm", "spm"]) -> None:
+    table = ToyModel.random(TOYS["chain"], 2).engine_model(Template(order, (), (0,), (1,), (2,)))
+    completer = Completer(table)
+    request = Request(b"ab", b"c\nab\n", related=(Excerpt("ab", b"ab", below=True), Excerpt("c", b"c")))
+    others = replace(request, related=request.related[1:])
+    prompts = [
+        completer.open(each, StopSignal())[0] for each in (request, others, replace(request, related=()))
+    ]
+    assert (prompts[0] == prompts[1]) == (order != "none")
+    assert prompts[1] != prompts[2]
+
+
 def test_where_the_context_is_small_the_excerpts_go_first() -> None:
     model = model_of()
     completer, request = Completer(model), Request(CODE, AFTER, max_tokens=4, related=(NEAR,))
@@ -90,3 +113,5 @@ def test_where_the_context_is_small_the_excerpts_go_first() -> None:
 def test_it_comes_over_the_wire() -> None:
     wire: dict[str, Any] = {"prefix": b"x", "related": [{"path": "near.py", "text": NEAR.text}]}
     assert request_from_wire(wire).related == (NEAR,)
+    wire["related"][0]["below"] = True
+    assert request_from_wire(wire).related == (replace(NEAR, below=True),)

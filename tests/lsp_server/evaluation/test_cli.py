@@ -24,10 +24,9 @@ PROBLEM = {
     "suffix": "\n",
     "test": "def check(f):\n    assert f(2, 3) == 6\n",
 }
-WAYS = {
-    f"{method}, {layout}" for layout in ("psm", "spm", "prefix") for method in ("naive", "heal-one", "exact")
-}
-WAYS |= {"exact, prefix+suffix", "exact, psm+suffix"}
+METHODS, LAYOUTS = ("naive", "heal-one", "exact"), ("psm", "spm", "prefix", "below")
+WAYS = {f"{method}, {layout}" for layout in LAYOUTS for method in METHODS}
+WAYS |= {"exact, prefix+suffix", "exact, below+suffix", "exact, psm+suffix"}
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from engine.backends.base import StopSignal
 from engine.completer import Completer
 from engine.errors import InputError
 from engine.fim import Template
-from engine.types import Completion, Request, Result, Usage
+from engine.types import Completion, Excerpt, Request, Result, Usage
 from lsp_server.evaluation import human_eval
 from lsp_server.evaluation.items import Item, chosen
-from lsp_server.evaluation.methods import Way, complete, template_of, ways
+from lsp_server.evaluation.methods import METHODS, Layout, Way, complete, template_of, ways
 from lsp_server.evaluation.page import report_page, terminal_table
 from lsp_server.evaluation.runs import State, rows_beside, run
 from lsp_server.evaluation.tables import figures, gain_of
@@ -104,6 +104,15 @@ def test_figures_and_gains(tmp_path: Path) -> None:
     json.dumps(found, allow_nan=False)
 
 
+def test_layouts_are_compared_with_the_first_that_scores_the_suffix_or_does_not(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.jsonl", {"task": "t"})
+    layouts: list[Layout] = ["prefix", "below", "prefix+suffix", "below+suffix"]
+    run(ITEMS, [Way(layout, "exact") for layout in layouts], answer, state, lambda: None)
+    pairs = {(g["ours"], g["theirs"]) for g in figures(state.rows, 0)["gains"]}
+    first = {(f"exact, {layout}", "exact, prefix") for layout in ("below", "prefix+suffix", "below+suffix")}
+    assert pairs == first | {("exact, below+suffix", "exact, prefix+suffix")}
+
+
 def test_another_models_run_stands_beside_and_gains_are_between_the_same_ways(tmp_path: Path) -> None:
     asked = {"task": "t", "model": "mine"}
     path = tmp_path / "state.jsonl"
@@ -155,8 +164,9 @@ def test_items_are_drawn_from_all_groups_and_the_same_for_a_seed() -> None:
 
 def test_ways_are_what_the_model_can_do() -> None:
     names = [way.name for way in ways(Template("none"), None, None)]
-    assert names == ["naive, prefix", "heal-one, prefix", "exact, prefix", "exact, prefix+suffix"]
-    assert len(ways(Template("psm", (), (1,), (2,), (3,)), None, None)) == 3 * 3 + 2
+    each = [f"{method}, {layout}" for layout in ("prefix", "below") for method in METHODS]
+    assert names == [*each, "exact, prefix+suffix", "exact, below+suffix"]
+    assert len(ways(Template("psm", (), (1,), (2,), (3,)), None, None)) == 4 * 3 + 3
     with pytest.raises(InputError, match="needs a model with FIM"):
         ways(Template("none"), ["psm"], None)
 
@@ -166,17 +176,19 @@ def test_layouts_are_templates() -> None:
     assert template_of(psm, "psm") == template_of(psm, "psm+suffix") == psm
     assert template_of(psm, "spm") == Template("spm", (9, 1), (), (2,), (3,))
     assert template_of(psm, "prefix") == template_of(psm, "prefix+suffix") == Template("none", (9,))
+    assert template_of(psm, "below") == template_of(psm, "below+suffix") == Template("none", (9,))
 
 
 def test_a_completion_is_what_the_completer_says() -> None:
     model = ToyModel.random(TOYS["chain"], 2).engine_model(Template("none"))
-    item = Item("i", "g", "k", "python", b"ab", b"ca", b"b")
+    item = Item("i", "g", "k", "python", b"ab", b"ca\nab\n", b"b")
     for way in ways(model.template, None, None):
         found = complete(model, item, way, 5)
         scored = "+" in way.layout
         request = Request(
-            b"ab",
-            b"ca",
+            item.prefix,
+            item.suffix,
+            related=(Excerpt("", b"ab\n", below=True),) if "below" in way.layout else (),
             max_tokens=5,
             method=way.method,
             suffix_scoring="on" if scored else "off",
