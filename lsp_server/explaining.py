@@ -56,7 +56,7 @@ def _shown_before(session: Session, snapshot: Snapshot, explained: bytes) -> lis
     if text.startswith(explained) or explained.startswith(text):
         return []
     sentence = (
-        f"Shown was “{text.decode()}”. The first answer at a new place is given from fewer lines above the "
+        f"Shown was “{text.decode()}”. The first answer at a new place is given from fewer lines around the "
         "cursor, so as to be there sooner. Explained here is what all of them lead to."
     )
     return [Section("What was shown before", text_html(sentence))]

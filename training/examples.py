@@ -2,9 +2,11 @@
 
     PSM   <PRE> text before the anchor <SUF> text after the middle <MID>  tail + middle  <END>
     SPM   <PRE> <SUF> text after the middle <MID>  text before the anchor + tail + middle  <END>
+    below <END> lines below as comments  text before the cursor + middle + rest of its line  <END>
     text  a part of the file  <END>
 
-Before the prefix may stand excerpts of other files, as the server chooses and the engine shows them.
+Before the prefix may stand excerpts of other files, as the server chooses and the engine shows them. *below*
+is how the engine asks a model without sentinels.
 
 The engine forces the bytes before the cursor (engine/fim.py), so what the model sees there are the tokens of
 tail and middle *together*: a training example never has a token broken at the cursor.
@@ -20,17 +22,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.fim import anchor_of, window_after, window_before
+from engine.related import as_comments
 from engine.tokenizers.base import Tokenizer
+from lsp_server.related import excerpt_below
 from training.spans import Span, character_start
 
 FIM_RATE = 0.9
-SPM_RATE = 0.5
+"""So many examples have a middle, a third of them in each form."""
 EMPTY_SUFFIX_RATE = 0.1
 PREFIX_BYTES = (64, 6000)
 SUFFIX_BYTES = (16, 3000)
 """Shortest and longest text shown on either side; lengths are log-uniform."""
-Related = Callable[[bytes], bytes]
-"""From a prefix to the comments with excerpts that are shown above it, b"" if there are none."""
+Related = Callable[[bytes, bytes], bytes]
+"""From a prefix, and a suffix of which lines are shown, to the comments above the prefix; b"" if there are
+none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ def make_example(
     tokenizer: Tokenizer,
     sentinels: Sentinels,
     rng: random.Random,
-    related: Related = lambda prefix: b"",
+    related: Related = lambda prefix, below: as_comments(excerpt_below("", below), ""),
 ) -> Example:
     """One example with the middle `span` of `text`; `related` gives what is shown above its prefix."""
     if rng.random() >= FIM_RATE:
@@ -67,10 +72,11 @@ def make_example(
     suffix = b""
     if rng.random() >= EMPTY_SUFFIX_RATE:
         suffix = window_after(text[end:], _log_uniform(SUFFIX_BYTES, rng))
-    middle, above = text[start:end], related(prefix)
-    if rng.random() < SPM_RATE:
-        return spm(prefix, middle, suffix, tokenizer, sentinels, above)
-    return psm(prefix, middle, suffix, tokenizer, sentinels, above)
+    form = rng.choice((psm, spm, commented))
+    if form is commented and not excerpt_below("", suffix):
+        form = psm
+    above = related(prefix, suffix if form is commented else b"")
+    return form(prefix, text[start:end], suffix, tokenizer, sentinels, above)
 
 
 def psm(
@@ -101,6 +107,21 @@ def spm(
     context = [sentinels.prefix, sentinels.suffix, *tokenizer.encode(suffix), sentinels.middle]
     shown = tokenizer.text_start + above + prefix
     return _example(context, tokenizer.encode(shown + middle), len(shown), tokenizer, sentinels)
+
+
+def commented(
+    prefix: bytes,
+    middle: bytes,
+    suffix: bytes,
+    tokenizer: Tokenizer,
+    sentinels: Sentinels,
+    above: bytes = b"",
+) -> Example:
+    """The lines below stand in `above`; the text ends where they begin."""
+    shown = tokenizer.text_start + above + prefix
+    rest_of_line = suffix.splitlines(keepends=True)[0] if suffix else b""
+    said = tokenizer.encode(shown + middle + rest_of_line)
+    return _example([sentinels.end], said, len(shown), tokenizer, sentinels)
 
 
 def _example(

@@ -17,7 +17,7 @@ from engine.models.gguf import read_metadata
 from engine.related import as_comments
 from engine.tokenizers.gguf_family import tokenizer_from_metadata
 from lsp_server.evaluation.neighbours import opened_beside
-from lsp_server.related import Window, excerpts_like, windows_of
+from lsp_server.related import Window, excerpt_below, excerpts_like, windows_of
 from training.examples import Example, Related, Sentinels, make_example
 from training.gather import SourceFile
 from training.spans import choose, nodes_of
@@ -72,16 +72,18 @@ class Rows(IterableDataset[Row]):
                     yield example
 
     def related(self, file: SourceFile, rng: random.Random) -> Related:
-        """What is shown above a prefix of `file`: in RELATED_RATE of the examples excerpts of its package."""
+        """What is shown above a prefix of `file`: lines below, and in RELATED_RATE of the examples also
+        excerpts of its package."""
         windows = list[Window]()
 
-        def above(prefix: bytes) -> bytes:
+        def above(prefix: bytes, below: bytes) -> bytes:
+            excerpts = excerpt_below(file.path, below)
             if rng.random() >= RELATED_RATE:
-                return b""
+                return as_comments(excerpts, file.path)
             if not windows:
                 for other in opened_beside(file.path, self.packages[file.package], OPEN_FILES, rng):
                     windows.extend(windows_of(other.path, other.text.encode().splitlines(keepends=True)))
-            return as_comments(excerpts_like(prefix, windows), file.path)
+            return as_comments(excerpts + excerpts_like(prefix, windows), file.path)
 
         return above
 

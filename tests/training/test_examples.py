@@ -10,9 +10,10 @@ import pytest
 from engine.fim import Budget, Template, build_prompt
 from engine.related import as_comments
 from engine.types import Excerpt
+from lsp_server.related import excerpt_below
 from tests.engine.models_of_tables import CODE, vocabulary
 from training import examples
-from training.examples import Example, Sentinels, make_example, psm, spm
+from training.examples import Example, Sentinels, commented, make_example, psm, spm
 from training.spans import LONGEST_MIDDLE_BYTES, choose, nodes_of
 
 TOKENIZER = vocabulary().tokenizer
@@ -63,6 +64,24 @@ def test_spm_runs_on_from_the_prefix(seed: int) -> None:
     before, after, here = ((mark,) for mark in marks[:3])
     template = Template("spm", before, (), after, here)
     budget = Budget(10**6, 10**6)
+    prompt = build_prompt(TOKENIZER, template, CODE[:start], CODE[end:], budget, SENTINELS.end, above)
+    assert tuple(example.tokens[: len(prompt.fixed)].tolist()) == prompt.fixed
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_where_lines_below_are_comments_the_text_ends_where_they_begin(seed: int) -> None:
+    rng = random.Random(seed)
+    start = rng.randrange(len(CODE) - 60)
+    end = rng.randrange(start, len(CODE) - 50)
+    below = excerpt_below("a.py", CODE[end:])
+    above = as_comments([*below, Excerpt("b.py", CODE[:300])], "a.py")
+    example = commented(CODE[:start], CODE[start:end], CODE[end:], TOKENIZER, SENTINELS, above)
+    said = above + CODE[: CODE.index(b"\n", end) + 1]
+    assert split_at(example.tokens.tolist(), SENTINELS.end) == [b"", said, b""]
+    assert (said + below[0].text)[len(above) :] == CODE[: CODE.index(b"\n", end) + 1 + len(below[0].text)]
+    check_learned(example, 1, len(above) + start)
+    budget = Budget(10**6, 10**6)
+    template = Template("none")
     prompt = build_prompt(TOKENIZER, template, CODE[:start], CODE[end:], budget, SENTINELS.end, above)
     assert tuple(example.tokens[: len(prompt.fixed)].tolist()) == prompt.fixed
 
@@ -120,13 +139,16 @@ def test_every_language_of_the_list_has_a_grammar(language: str) -> None:
 def test_the_mix_of_layouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examples, "PREFIX_BYTES", (200, 300))  # PSM has a first section then
     rng = random.Random(1)
-    made = [make_example(TEXT, (260, 267), TOKENIZER, SENTINELS, rng).tokens.tolist() for _ in range(1000)]
+    text = CODE * 9
+    made = [make_example(text, (260, 267), TOKENIZER, SENTINELS, rng).tokens.tolist() for _ in range(1000)]
     suffix_at = [tokens.index(SENTINELS.suffix) for tokens in made if SENTINELS.suffix in tokens]
     counts = {
         "psm": sum(at > 1 for at in suffix_at) / 1000,
         "spm": sum(at == 1 for at in suffix_at) / 1000,
-        "text": sum(SENTINELS.suffix not in tokens for tokens in made) / 1000,
+        "below": sum(tokens[0] == SENTINELS.end for tokens in made) / 1000,
     }
-    assert counts == pytest.approx({"psm": 0.45, "spm": 0.45, "text": 0.1}, abs=0.05)
+    # PSM also where a third would show lines below and there are none
+    assert counts == pytest.approx({"psm": 0.37, "spm": 0.3, "below": 0.23}, abs=0.05)
     ends_early = [tokens for tokens in made if SENTINELS.suffix in tokens and tokens[-1] != SENTINELS.end]
     assert not ends_early, "the end is always learned"
+    assert not any(TOKENIZER.vocab.decode(t[1:-1]) in text for t in made if t[0] == SENTINELS.end)

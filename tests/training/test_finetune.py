@@ -162,10 +162,16 @@ def test_some_examples_show_excerpts_of_their_package(plan: Plan) -> None:
     others = [SourceFile("other", "c.py", "python", CODE.decode())]
     rows = Rows([*files, *others], plan.base, sentinels, 2048, 3, 0.0)
     rng = random.Random(0)
-    shown = [rows.related(file, rng)(CODE) for file in files * 50]
+    shown = [rows.related(file, rng)(CODE, b"") for file in files * 50]
     assert set(shown) == {b"", shown_above("b.py"), shown_above("a.py")}
     assert 0.15 < sum(map(bool, shown)) / len(shown) < 0.45
-    assert not any(rows.related(others[0], rng)(CODE) for _ in range(30))
+    assert not any(rows.related(others[0], rng)(CODE, b"") for _ in range(30))
+
+
+def test_lines_below_are_shown_as_the_engine_shows_them(plan: Plan) -> None:
+    rows = Rows([], plan.base, sentinels_of(read_metadata(plan.base)), 2048, 3, 0.0)
+    above = rows.related(SourceFile("demo", "lib/a.js", "javascript", ""), random.Random(0))
+    assert above(CODE, b"rest\none();\ntwo") == b"// lib/a.js:\n// one();\n\n"
 
 
 def shown_above(name: str) -> bytes:
