@@ -15,7 +15,7 @@ from engine.types import Method, Request, Result
 from lsp_server.evaluation.items import Item
 from lsp_server.related import excerpt_below
 
-Layout = Literal["psm", "spm", "prefix", "below", "prefix+suffix", "below+suffix", "psm+suffix"]
+Layout = Literal["psm", "spm", "prefix", "below", "prefix+suffix", "below+suffix", "psm+suffix", "spm+suffix"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 METHODS: tuple[Method, ...] = ("naive", "heal-one", "exact")
 _WITHOUT_FIM = ("prefix", "below")
@@ -61,7 +61,7 @@ def template_of(template: Template, layout: Layout) -> Template:
     """`template` laid out otherwise; SPM as StarCoder does it: prefix and middle are one text."""
     if layout.startswith(_WITHOUT_FIM):
         return Template("none", template.start)
-    if layout == "spm" and template.order == "psm":
+    if layout.startswith("spm") and template.order == "psm":
         return replace(template, order="spm", start=template.start + template.prefix, prefix=())
     if layout.startswith("psm") and template.order != "psm":
         raise InputError("this model was trained with the suffix first only; leave out the PSM layouts")

@@ -26,7 +26,7 @@ PROBLEM = {
 }
 METHODS, LAYOUTS = ("naive", "heal-one", "exact"), ("psm", "spm", "prefix", "below")
 WAYS = {f"{method}, {layout}" for layout in LAYOUTS for method in METHODS}
-WAYS |= {"exact, prefix+suffix", "exact, below+suffix", "exact, psm+suffix"}
+WAYS |= {"exact, prefix+suffix", "exact, below+suffix", "exact, psm+suffix", "exact, spm+suffix"}
 
 
 @pytest.fixture(scope="module")

@@ -166,7 +166,7 @@ def test_ways_are_what_the_model_can_do() -> None:
     names = [way.name for way in ways(Template("none"), None, None)]
     each = [f"{method}, {layout}" for layout in ("prefix", "below") for method in METHODS]
     assert names == [*each, "exact, prefix+suffix", "exact, below+suffix"]
-    assert len(ways(Template("psm", (), (1,), (2,), (3,)), None, None)) == 4 * 3 + 3
+    assert len(ways(Template("psm", (), (1,), (2,), (3,)), None, None)) == 4 * 3 + 4
     with pytest.raises(InputError, match="needs a model with FIM"):
         ways(Template("none"), ["psm"], None)
 
@@ -174,7 +174,10 @@ def test_ways_are_what_the_model_can_do() -> None:
 def test_layouts_are_templates() -> None:
     psm = Template("psm", (9,), (1,), (2,), (3,))
     assert template_of(psm, "psm") == template_of(psm, "psm+suffix") == psm
-    assert template_of(psm, "spm") == Template("spm", (9, 1), (), (2,), (3,))
+    spm = Template("spm", (9, 1), (), (2,), (3,))
+    assert template_of(psm, "spm") == template_of(psm, "spm+suffix") == template_of(spm, "spm") == spm
+    with pytest.raises(InputError, match="leave out the PSM layouts"):
+        template_of(spm, "psm+suffix")
     assert template_of(psm, "prefix") == template_of(psm, "prefix+suffix") == Template("none", (9,))
     assert template_of(psm, "below") == template_of(psm, "below+suffix") == Template("none", (9,))
 
