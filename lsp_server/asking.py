@@ -16,6 +16,8 @@ from lsp_server.engine_client import End
 from lsp_server.flight import Flight, Work
 from lsp_server.known_texts import Answer
 from lsp_server.postprocess import rest_of_line
+from lsp_server.related import excerpt_below
+from lsp_server.residence import NARROW_BELOW_BYTES
 from lsp_server.session import Session, Snapshot
 from lsp_server.teaching import taught_text
 from lsp_server.windows import Place
@@ -45,11 +47,14 @@ def question(session: Session, snapshot: Snapshot) -> Work:
 
 
 def _request(session: Session, place: Place, path: str) -> tuple[Request, bool]:
-    """What to ask at a place, and whether all of it is shown: the narrow window stands alone."""
+    """What to ask at a place, and whether all of it is shown: with a narrow window only the next lines are."""
     related = session.related.shown_with(place.uri, session.others(place.uri))
     shown = session.residence.shown(place, related)
     is_whole = shown is place
-    return session.settings.request(shown.prefix, shown.suffix, path, related if is_whole else ()), is_whole
+    if not is_whole:
+        below_bytes = 0 if session.residence.is_empty else NARROW_BELOW_BYTES
+        related = excerpt_below(path, place.suffix, below_bytes)
+    return session.settings.request(shown.prefix, shown.suffix, path, related), is_whole
 
 
 def plan_ahead(session: Session, snapshot: Snapshot, answer: Answer, shown: bytes) -> None:

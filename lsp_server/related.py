@@ -196,9 +196,10 @@ def excerpts_from(prefix: bytes, files: Iterable[tuple[str, bytes]]) -> tuple[Ex
     return excerpts_like(prefix, windows)
 
 
-def excerpt_below(path: str, suffix: bytes) -> tuple[Excerpt, ...]:
-    """What is shown of the lines below the cursor, in a document of that path; () if they are blank."""
-    text = lines_below(suffix, BELOW_BYTES)
+def excerpt_below(path: str, suffix: bytes, most: int = BELOW_BYTES) -> tuple[Excerpt, ...]:
+    """What is shown of the lines below the cursor, in a document of that path: at most so many bytes, and ()
+    if they are blank."""
+    text = lines_below(suffix, most)
     return (Excerpt(path, text, below=True),) if text.strip() else ()
 
 

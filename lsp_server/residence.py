@@ -17,6 +17,8 @@ from lsp_server.windows import Place
 MOST_WINDOWS = 4
 NARROW_BYTES = 1024
 """Shown above the line where most of the window would have to be evaluated; also what counts as little."""
+NARROW_BELOW_BYTES = 256
+"""Shown with it of the lines below, but not before the very first ghost text, which is waited for."""
 
 
 class Residence:
@@ -28,6 +30,11 @@ class Residence:
     def shown(self, place: Place, related: Sequence[Excerpt] = ()) -> Place:
         """What to show of `place`: all of it if little is new to the engine, otherwise the narrow window."""
         return place if self.new_bytes(place, related) <= NARROW_BYTES else place.narrowed(NARROW_BYTES)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no window was evaluated yet."""
+        return not self._windows
 
     def new_bytes(self, place: Place, related: Sequence[Excerpt] = ()) -> int:
         """How much is not resident of the window above the line and of the excerpts shown before it."""

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+ELSEWHERE = "file:///work/elsewhere.py"
+
 
 async def settled(engine_log: Any, wait_until: Any, count: int) -> None:
     await wait_until(lambda: len(engine_log.lines("result")) >= count, f"{count} results")
@@ -100,6 +102,12 @@ async def test_a_far_jump_asks_with_a_narrow_window_first(
     assert await client.texts(2000, 4) == ["_done"]
     narrow, *_, whole = [int(line.split()[3]) for line in engine_log.lines("complete")]
     assert narrow < 1200 and whole > 1500
+    first, *others = engine_log.lines("complete")
+    assert "excerpt" not in first, "the first ghost text does not wait for more than it must"
+    client.open("".join(f"line_{k} = {k}\n" for k in range(5000)), uri=ELSEWHERE)
+    assert await client.texts(2000, 3, uri=ELSEWHERE) == ["_done"]
+    jump = engine_log.lines("complete")[1 + len(others)]
+    assert int(jump.split()[3]) < 1200 and jump.endswith("with 1 excerpt"), "the next lines below"
 
 
 def _range(start: int, end: int) -> dict[str, Any]:

@@ -159,6 +159,8 @@ def test_only_whole_lines_are_below(suffix: bytes, below: bytes) -> None:
 
 def test_blank_lines_are_not_shown() -> None:
     assert excerpt_below("a.py", b"rest\n\n  \n") == ()
+    assert excerpt_below("a.py", b"rest\none\ntwo\n", 4) == (Excerpt("a.py", b"one\n", below=True),)
+    assert excerpt_below("a.py", b"rest\none\n", 0) == ()
 
 
 def test_a_choice_is_good_until_much_of_what_is_below_is_new() -> None:
