@@ -47,7 +47,7 @@ def question(session: Session, snapshot: Snapshot) -> Work:
 
 
 def _request(session: Session, place: Place, path: str) -> tuple[Request, bool]:
-    """What to ask at a place, and whether all of it is shown; a narrow window has only the next lines below."""
+    """What to ask at a place, and whether all of it is shown; a narrow window only with the next lines."""
     related = session.related.shown_with(place.uri, session.others(place.uri))
     shown = session.residence.shown(place, related)
     is_whole = shown is place
