@@ -42,7 +42,7 @@ LEAST_ABOVE_BYTES = 300
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Text to predict, where it stands, and what else is open."""
+    """Text to predict, where it stands, what follows it, and what else is open."""
 
     path: str
     place: Place
@@ -50,11 +50,11 @@ class Window:
     suffix: bytes
     others: tuple[Source, ...]
 
-    def related(self) -> dict[str, tuple[Excerpt, ...]]:
-        """What is shown before the document, by the name of the way."""
+    def related(self) -> tuple[tuple[Excerpt, ...], ...]:
+        """What is shown before the document, in the order of WAYS."""
         below = excerpt_below(self.path, self.suffix)
         others = excerpts_from(self.place.prefix, [(file.path, file.text) for file in self.others])
-        return dict(zip(WAYS, ((), below, others, below + others), strict=True))
+        return (), below, others, below + others
 
 
 WAYS = ("the lines above", "and below", "and of other files", "and both")
@@ -112,9 +112,10 @@ def main() -> None:
     found = np.zeros((3, len(WAYS), len(windows)))
     shown = list[list[int]]()
     for column, window in enumerate(track(windows, "windows", console=Console(stderr=True))):
-        for row, excerpts in enumerate(window.related().values()):
+        related = window.related()
+        for row, excerpts in enumerate(related):
             found[:, row, column] = bits(completer, window, excerpts)
-        shown.append([sum(len(e.text) for e in excerpts) for excerpts in window.related().values()])
+        shown.append([sum(len(e.text) for e in excerpts) for excerpts in related])
     report(found, shown, options)
 
 

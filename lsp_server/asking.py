@@ -52,7 +52,8 @@ def _request(session: Session, place: Place, path: str) -> tuple[Request, bool]:
     shown = session.residence.shown(place, related)
     is_whole = shown is place
     if not is_whole:
-        below_bytes = 0 if session.residence.is_empty else NARROW_BELOW_BYTES
+        is_first = session.residence.is_empty and session.may_work_ahead
+        below_bytes = 0 if is_first else NARROW_BELOW_BYTES
         related = excerpt_below(path, place.suffix, below_bytes)
     return session.settings.request(shown.prefix, shown.suffix, path, related), is_whole
 

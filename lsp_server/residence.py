@@ -18,7 +18,8 @@ MOST_WINDOWS = 4
 NARROW_BYTES = 1024
 """Shown above the line where most of the window would have to be evaluated; also what counts as little."""
 NARROW_BELOW_BYTES = 256
-"""Shown with it of the lines below, but not before the very first ghost text, which is waited for."""
+"""Shown with it of the lines below, but not before the very first ghost text, which is waited for, if the
+whole window follows."""
 
 
 class Residence:

@@ -28,7 +28,7 @@ from lsp_server.related import excerpt_below
 from training.spans import Span, character_start
 
 FIM_RATE = 0.9
-"""So many examples have a middle, a third of them in each form."""
+"""So many examples have a middle, a third of them in each form; PSM also where there are no lines below."""
 EMPTY_SUFFIX_RATE = 0.1
 PREFIX_BYTES = (64, 6000)
 SUFFIX_BYTES = (16, 3000)
@@ -105,8 +105,7 @@ def spm(
 ) -> Example:
     """StarCoder's form: PSM with an empty first section; the prefix runs on into the middle."""
     context = [sentinels.prefix, sentinels.suffix, *tokenizer.encode(suffix), sentinels.middle]
-    shown = tokenizer.text_start + above + prefix
-    return _example(context, tokenizer.encode(shown + middle), len(shown), tokenizer, sentinels)
+    return _running_on(context, above + prefix, middle, tokenizer, sentinels)
 
 
 def commented(
@@ -118,10 +117,16 @@ def commented(
     above: bytes = b"",
 ) -> Example:
     """The lines below stand in `above`; the text ends where they begin."""
-    shown = tokenizer.text_start + above + prefix
-    rest_of_line = suffix.splitlines(keepends=True)[0] if suffix else b""
-    said = tokenizer.encode(shown + middle + rest_of_line)
-    return _example([sentinels.end], said, len(shown), tokenizer, sentinels)
+    rest_of_line = b"".join(suffix.splitlines(keepends=True)[:1])
+    return _running_on([sentinels.end], above + prefix, middle + rest_of_line, tokenizer, sentinels)
+
+
+def _running_on(
+    context: list[int], shown: bytes, new: bytes, tokenizer: Tokenizer, sentinels: Sentinels
+) -> Example:
+    """Behind `context` stands one text: `shown`, and `new`, which is learned."""
+    shown = tokenizer.text_start + shown
+    return _example(context, tokenizer.encode(shown + new), len(shown), tokenizer, sentinels)
 
 
 def _example(

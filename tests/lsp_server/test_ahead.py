@@ -110,5 +110,17 @@ async def test_a_far_jump_asks_with_a_narrow_window_first(
     assert int(jump.split()[3]) < 1200 and jump.endswith("with 1 excerpt"), "the next lines below"
 
 
+async def test_without_work_ahead_the_narrow_window_has_the_lines_below_from_the_start(
+    client: Any, engine_log: Any
+) -> None:
+    """Nothing more will follow, and a prompt that got them later would be evaluated again."""
+    await client.initialize(workAhead=False)
+    client.open("".join(f"line_{k} = {k}\n" for k in range(5000)))
+    for version, column in enumerate((3, 4), 2):
+        assert await client.texts(2000, column) == ["_done"]
+        client.insert(2000, column, "x", version)
+    assert all(line.endswith("with 1 excerpt") for line in engine_log.lines("complete"))
+
+
 def _range(start: int, end: int) -> dict[str, Any]:
     return {"start": {"line": 0, "character": start}, "end": {"line": 0, "character": end}}
