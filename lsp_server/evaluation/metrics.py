@@ -29,7 +29,8 @@ class Scores:
     wasted: int
     """Characters that would have to be taken back: all after the first wrong one."""
     doubled: float | None
-    """It ends with what stands after the cursor on the line, or on the next one, and should not."""
+    """It ends with what stands after the cursor on the line, or on the next one, and should not: the middle
+    does not, and the document does not need it."""
     indentation: float | None
     """Python complains about the indentation of the whole document, as it did not before."""
     syntax: float | None
@@ -43,13 +44,14 @@ def scores_of(item: Item, text: bytes, *, passed: bool | None) -> Scores:
     middle, document = item.middle, item.prefix + text + item.suffix
     original = item.prefix + middle + item.suffix
     new, old = (syntax_errors(item.language, source) for source in (document, original))
+    doubled = doubles_suffix(text, middle, item.suffix)
     is_python = item.language == "python"
     return Scores(
         exact=float(text.rstrip() == middle.rstrip()),
         token=float(continues_token(text, item.token_rest)) if item.token_rest else None,
         similarity=similarity(text.decode("utf-8", "replace"), middle.decode("utf-8", "replace")),
         wasted=wasted_chars(text, middle),
-        doubled=doubles_suffix(text, middle, item.suffix),
+        doubled=0.0 if doubled and needs_end(item, text) else doubled,
         indentation=float(indents_wrong(document) and not indents_wrong(original)) if is_python else None,
         syntax=None if new is None or old is None else float(new > old),
         passed=None if passed is None else float(passed),
@@ -86,12 +88,29 @@ def wasted_chars(text: bytes, middle: bytes) -> int:
 def doubles_suffix(text: bytes, middle: bytes, suffix: bytes) -> float | None:
     """Whether `text` ends with the text that follows the cursor, while `middle` does not.
 
-    That is the rest of the line, or the next line that is not blank; None if there is neither.
+    None if nothing follows.
     """
-    following = rest_of_line(suffix).strip() or suffix.strip().partition(b"\n")[0].strip()
-    if not following:
+    if not (following := _following(suffix)):
         return None
     return float(text.rstrip().endswith(following) and not middle.rstrip().endswith(following))
+
+
+def needs_end(item: Item, text: bytes) -> bool:
+    """Whether a `text` that doubles the suffix must: without it there are more errors.
+
+    So it is with the `)` of `f(` + `g(x)` + `)`, or with an indented `return None` before another.
+    """
+    shorter = text.rstrip().removesuffix(_following(item.suffix))
+    whole, cut = (item.prefix + middle + item.suffix for middle in (text, shorter))
+    new, old = (syntax_errors(item.language, source) for source in (cut, whole))
+    if new is None or old is None:
+        return False
+    return new > old or (item.language == "python" and indents_wrong(cut) and not indents_wrong(whole))
+
+
+def _following(suffix: bytes) -> bytes:
+    """The rest of the line, or the next line that is not blank."""
+    return rest_of_line(suffix).strip() or suffix.strip().partition(b"\n")[0].strip()
 
 
 def indents_wrong(source: bytes) -> bool:

@@ -19,9 +19,9 @@ COLUMNS = ("passed", "exact", "token", "similarity", "doubled", "indentation", "
 LEGEND = (
     "passed: the item's own tests pass; exact: the text that was there, but for white space at its end;"
     " token: goes on with the rest of the token; similarity: 1 − edit distance / length; doubled: ends with"
-    " what stands after the cursor; indentation, syntax: errors that were not there before; wasted:"
-    " characters to take back, mean; evaluations: of the model, mean. Percent, with 95 % bootstrap intervals"
-    " over files or problems."
+    " what stands after the cursor, without need; indentation, syntax: errors that were not there before;"
+    " wasted: characters to take back, mean; evaluations: of the model, mean. Percent, with 95 % bootstrap"
+    " intervals over files or problems."
 )
 MOST_EXAMPLES = 300
 _STYLE = """

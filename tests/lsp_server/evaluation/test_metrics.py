@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lsp_server.evaluation.items import Item
@@ -77,6 +79,24 @@ def test_all_scores_of_a_right_and_of_a_wrong_text() -> None:
     assert wrong.wasted == 3
     unknown = scores_of(item("cobol"), b"x", passed=None)
     assert unknown.syntax is None and unknown.indentation is None
+
+
+@pytest.mark.parametrize(
+    ("prefix", "text", "suffix", "doubled"),
+    [
+        (b"y = f(", b"g(x)", b")\n", 0.0),
+        (b"y = f(", b"x)", b")\n", 1.0),
+        (b"def f():\n    if x:", b"\n        return 1", b"\n    return 1\n", 0.0),
+        (b"def f():\n    x = 1", b"\n    return 1", b"\n    return 1\n", 1.0),
+    ],
+)
+def test_what_the_document_needs_is_not_doubled(
+    prefix: bytes, text: bytes, suffix: bytes, doubled: float
+) -> None:
+    assert doubles_suffix(text, b"x", suffix) == 1.0
+    asked = Item("i", "g", "k", "python", prefix, suffix, b"x")
+    assert scores_of(asked, text, passed=None).doubled == doubled
+    assert scores_of(replace(asked, language="cobol"), text, passed=None).doubled == 1.0
 
 
 def test_an_interval_draws_groups_as_a_whole() -> None:
