@@ -29,10 +29,14 @@ from engine.types import Completion, Join
 
 JOIN_BYTES = 48
 """Most bytes of the suffix that are scored."""
-SEARCH_ROWS = 60
+SEARCH_ROWS = 200
 """No evaluation follows once so many rows were asked for."""
-SEARCH_EVALUATIONS = 20
+SEARCH_EVALUATIONS = 60
 """Most model evaluations."""
+FIRST_ROWS = 100
+"""After so many rows without a known ending, endings alone are looked at until there is one."""
+VAIN_ROWS = 30
+"""No evaluation follows once so many rows found nothing better than what was known before them."""
 ROUND_ROWS = 16
 """Most rows asked of one evaluation."""
 ROUND_NATS = 1.5
@@ -87,6 +91,8 @@ class SuffixSearch:
     """Items put in order so far: of equal ones the older comes first."""
     _best: list[Ending] = field(default_factory=list)
     """Those of greatest J among the endings that are not empty, best first."""
+    _rows_of_best: int = 0
+    """Rows that had been asked for when these were found."""
 
     def search(self, state: CoverState, count: int) -> tuple[list[Completion], Join]:
         """The `count` best middles, none of them empty; fewer if no others can end before the join.
@@ -123,7 +129,8 @@ class SuffixSearch:
         return Completion(shown, branch.state.log_total - base, "tokens")
 
     def _may_ask(self) -> bool:
-        spent = self._evaluations >= SEARCH_EVALUATIONS or self._rows >= SEARCH_ROWS
+        in_vain = self._best and self._rows - self._rows_of_best >= VAIN_ROWS
+        spent = in_vain or self._evaluations >= SEARCH_EVALUATIONS or self._rows >= SEARCH_ROWS
         return not spent and not self.limits.is_overdue()
 
     # -- looking further --------------------------------------------------------------------------
@@ -170,6 +177,8 @@ class SuffixSearch:
             for number, item in enumerate(items, self._pushed)
             if item.upper > least and not item.is_known and item not in without
         ]
+        if not self._best and self._rows >= FIRST_ROWS:
+            heap = [entry for entry in heap if isinstance(entry[2], Ending) and entry[2].text] or heap
         self._pushed += len(items)
         heapify(heap)
         return heap
@@ -234,7 +243,10 @@ class SuffixSearch:
         what was seen of the join behind the most promising one counts the more, the more was spent.
         """
         known = [e for e in self._endings.values() if e.text and e.lower > -np.inf]
-        self._best = sorted(known, key=lambda e: -e.lower)[:count]
+        best = sorted(known, key=lambda e: -e.lower)[:count]
+        if [e.text for e in best] != [e.text for e in self._best]:
+            self._rows_of_best = self._rows
+        self._best = best
         length = len(self.join)
         if self._best:
             rest = self._best[0].rest(length, self._best[0].lower)

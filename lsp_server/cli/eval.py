@@ -54,6 +54,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--language", action="append", help="languages of the sweep (default: all)")
     related = "show excerpts of N other files of the package, as if they were open (default: none)"
     parser.add_argument("--related", type=count, default=0, metavar="N", help=related)
+    unwritten = (
+        "of the sweep: the rest of the line and the next N lines are missing, as while one writes a block"
+    )
+    parser.add_argument("--unwritten", type=count, default=0, metavar="N", help=unwritten)
     data = f"the benchmark's files *.jsonl.gz (default: {human_eval.DATA_VARIABLE})"
     parser.add_argument("--data", type=Path, metavar="FOLDER", help=data)
     kept = Path(platformdirs.user_cache_dir("midword")) / "eval-sources"
@@ -92,6 +96,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _items(options: argparse.Namespace) -> Sequence[Item]:
+    if options.unwritten and options.task != "sweep":
+        raise InputError(f"{options.task} takes out what its items say; leave out --unwritten")
     if options.task in human_eval.SPLITS:
         if options.related:
             raise InputError(f"the programs of {options.task} are single files; leave out --related")
@@ -100,7 +106,13 @@ def _items(options: argparse.Namespace) -> Sequence[Item]:
         found = [
             item
             for package in packages(options.language or ())
-            for item in sweep(sources(package, options.sources), TOKENS_A_FILE, options.seed, options.related)
+            for item in sweep(
+                sources(package, options.sources),
+                TOKENS_A_FILE,
+                options.seed,
+                options.related,
+                options.unwritten,
+            )
         ]
         return chosen(found, options.items, options.seed)
     return list(holes(options.task, options.items, options.seed, options.sources, options.related))
@@ -109,7 +121,8 @@ def _items(options: argparse.Namespace) -> Sequence[Item]:
 def _asked(options: argparse.Namespace, model: str) -> dict[str, Any]:
     """What must be the same for a state to be used again; more items, ways and languages may be added."""
     asked = {"task": options.task, "seed": options.seed, "max_tokens": options.max_tokens, "model": model}
-    return asked | ({"related": options.related} if options.related else {})
+    extra = {"related": options.related, "unwritten": options.unwritten}
+    return asked | {name: value for name, value in extra.items() if value}
 
 
 def _report(options: argparse.Namespace, rows: Sequence[Row], out: Path, model: str) -> None:

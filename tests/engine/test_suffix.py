@@ -64,7 +64,7 @@ def searched(
 
 def search_everything(patch: pytest.MonkeyPatch) -> None:
     """No budget, and no guess about what is worth looking at."""
-    for name in ("SEARCH_ROWS", "SEARCH_EVALUATIONS"):
+    for name in ("SEARCH_ROWS", "SEARCH_EVALUATIONS", "FIRST_ROWS", "VAIN_ROWS"):
         patch.setattr(suffix, name, 100_000)
     patch.setattr(suffix, "DOUBT_NATS", np.inf)
 
@@ -117,6 +117,33 @@ def test_a_budget_bounds_the_questions_and_the_bound_stays_true(model: ToyModel)
         middles = [m for m in model.toy.strings(LONGEST) if whole_length(m) == len(m)]
         best = max(true_j(model, tail, m, join, with_stop=False) for m in middles)
         assert max([joined.open_logp or -np.inf, *(c.logp for c in found)]) >= best - JOIN_BOUND
+
+
+def searches(**settings: float) -> list[tuple[SuffixSearch, list[Completion]]]:
+    """Finished ones, each on a toy of its own, with other constants."""
+    done = list[tuple[SuffixSearch, list[Completion]]]()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setattr(suffix, name, value)
+        for seed in range(10):
+            model = ToyModel.random(TOYS["contractions of two letters"], seed)
+            tail, join = cases(model)[0]
+            search = SuffixSearch(model.open(tail).space, Limits(6, 9), tail, join, False)
+            done.append((search, search.search(model.open(tail), 1)[0]))
+    return done
+
+
+def test_an_ending_is_known_before_the_texts_use_up_the_budget() -> None:
+    """What goes on longest joins nothing: shown, it would only stand before the suffix."""
+    few = {"SEARCH_ROWS": 6, "ROUND_ROWS": 1}
+    assert sum(not found or found[0].stop == "tokens" for _, found in searches(**few)) >= 5
+    assert all(found[0].stop == "end-of-middle" for _, found in searches(**few, FIRST_ROWS=2))
+
+
+def test_rows_in_vain_end_the_search() -> None:
+    settings = {"DOUBT_NATS": np.inf, "ROUND_ROWS": 1}
+    assert any(s._rows - s._rows_of_best > 3 for s, _ in searches(**settings))
+    assert all(s._rows - s._rows_of_best <= 3 for s, _ in searches(**settings, VAIN_ROWS=3))
 
 
 def test_what_the_cache_holds_already_changes_no_answer(model: ToyModel) -> None:

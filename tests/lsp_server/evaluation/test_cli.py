@@ -104,3 +104,5 @@ def test_what_cannot_be_done_is_one_sentence(folder: Path, capsys: pytest.Captur
     assert "of a run with other settings" in capsys.readouterr().err
     assert main(["eval", "single-line", "--data", str(folder), "--related", "3", *arguments]) == 2
     assert "are single files; leave out --related" in capsys.readouterr().err
+    assert main(["eval", "single-line", "--data", str(folder), "--unwritten", "2", *arguments]) == 2
+    assert "leave out --unwritten" in capsys.readouterr().err

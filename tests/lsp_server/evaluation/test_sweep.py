@@ -62,6 +62,24 @@ def test_the_sweep_asks_at_every_offset_of_a_token() -> None:
     assert list(sweep([source], 8, 0)) == items
 
 
+@pytest.mark.parametrize(
+    ("below", "left"),
+    [
+        (b"", b""),
+        (b"a = 1", b""),
+        (b"a = 1\n\n  b = 2\n \n", b"\n \n"),
+        (b"\n\na = 1\n\tb = 2\n\n c = 3\nd\n", b"\n\n c = 3\nd\n"),
+    ],
+)
+def test_of_a_block_that_is_written_the_next_lines_are_missing(below: bytes, left: bytes) -> None:
+    source = Source(MINE, "mine/a.py", b"# a comment\n" * 30 + b"total_sum = 1\n" + below)
+    whole = [item for item in sweep([source], 8, 0) if item.kind.endswith("line")]
+    missing = {item.item_id: item for item in sweep([source], 8, 0, unwritten=2)}
+    assert len(whole) == len(missing)
+    above = [item for item in whole if item.suffix == b"\n" + below]
+    assert above and [missing[item.item_id] for item in above] == [replace(i, suffix=left) for i in above]
+
+
 def test_excerpts_are_of_other_files_and_the_items_are_the_same() -> None:
     texts = [b"# order customer total\n" * 20 + b"total = order + %d\n" % k for k in range(4)]
     files = [Source(MINE, f"mine/{k}.py", text) for k, text in enumerate(texts)]
