@@ -33,8 +33,6 @@ SEARCH_ROWS = 200
 """No evaluation follows once so many rows were asked for."""
 SEARCH_EVALUATIONS = 60
 """Most model evaluations."""
-LEARNING_ROWS = 100
-"""After so many rows, what was seen of the join counts alone for how it may go on."""
 FIRST_ROWS = 100
 """After so many rows without a known ending, endings alone are looked at until there is one."""
 VAIN_ROWS = 30
@@ -258,7 +256,7 @@ class SuffixSearch:
             costs = rest.tolist()
             begun = [e for e in self._endings.values() if e.is_begun]
             if first := max(begun, key=lambda e: e.estimate(costs), default=None):
-                share = min(1.0, self._rows / LEARNING_ROWS)
+                share = min(1.0, self._rows / FIRST_ROWS)
                 rest += share * (first.rest(length, first.estimate(costs)) - rest)
         return _least(self._best, count), rest.tolist()
 
