@@ -34,7 +34,8 @@ SEARCH_ROWS = 200
 SEARCH_EVALUATIONS = 60
 """Most model evaluations."""
 FIRST_ROWS = 100
-"""After so many rows without a known ending, endings alone are looked at until there is one."""
+"""After so many rows without a known ending, endings alone are looked at until there is one, by what was
+seen of the join alone."""
 VAIN_ROWS = 30
 """No evaluation follows once so many rows found nothing better than what was known before them."""
 ROUND_ROWS = 16
