@@ -2,11 +2,12 @@
 
     python -m bench.forward                    the default model, this machine
     python -m bench.forward --threads 1
-    python -m bench.forward --times-only --shown-bytes 5200    native alone: to compare two builds in turns
+    python -m bench.forward --times-only --shown-bytes 5200    without llama.cpp and accuracy
 
 Accuracy: Kullback-Leibler divergence from the same weights in float64 (`transformer_reference`), after
 prefixes of a real file. Speed: milliseconds of a prompt, and of a decode by rows behind it, both in turns.
-Prints a table and a JSON line. llama.cpp waits as long as suits it best on an idle machine (GOMP_SPINCOUNT,
+Prints a table and a JSON line. "native" uses the best instructions of this processor; if it has others that
+do, they stand beside it. llama.cpp waits as long as suits it best on an idle machine (GOMP_SPINCOUNT,
 decision 0005).
 """
 
@@ -26,7 +27,7 @@ from rich.table import Table
 
 from engine.backends.base import Backend, StopSignal
 from engine.backends.native import NativeBackend
-from engine.backends.native_weights import why_not
+from engine.backends.native_weights import Loading, known_instructions, why_not
 from engine.models.gguf import Gguf, check
 from engine.models.home import tables_dir
 from engine.models.store import resolve
@@ -82,7 +83,7 @@ def main() -> None:
     parser.add_argument("--model", default=None, help="a GGUF that the native forward pass takes")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--shown-bytes", type=int, default=2400, help="of the context")
-    parser.add_argument("--times-only", action="store_true", help="native alone, and no accuracy")
+    parser.add_argument("--times-only", action="store_true", help="without llama.cpp, and no accuracy")
     options = parser.parse_args()
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
@@ -90,8 +91,13 @@ def main() -> None:
     gguf = check(path)
     if reason := why_not(gguf):
         parser.error(f"{path.name}: {reason}")
+    best, *others = known_instructions()
+    natives = {"native": best, **{f"native, {name}": name for name in others}}
     backends: dict[str, Backend] = {
-        "native": NativeBackend(path, gguf, context_length=CONTEXT, threads=options.threads)
+        name: NativeBackend(
+            Loading(path, gguf, context_length=CONTEXT, threads=options.threads, instructions=instructions)
+        )
+        for name, instructions in natives.items()
     }
     if not options.times_only:
         from engine.backends.llama_cpp import LlamaCppBackend
@@ -115,10 +121,11 @@ def main() -> None:
         for name in backends:
             found[name][f"rows_{rows}_ms"] = float(np.median(times[name]))
     table = Table(title=f"{path.name}, {len(tokens)} tokens of context")
-    for heading in ("", *found, *(["ratio"] if len(found) > 1 else [])):
+    rivals = [name for name in found if name != "native"]
+    for heading in ("", "native", *rivals, *(f"{name} / native" for name in rivals)):
         table.add_column(heading, justify="right")
     for what, ours in found["native"].items():
-        theirs = [figures[what] for name, figures in found.items() if name != "native"]
+        theirs = [found[name][what] for name in rivals]
         values = [ours, *theirs, *(rival / ours for rival in theirs)]
         table.add_row(what, *(f"{value:.3g}" for value in values))
     Console(width=110).print(table)

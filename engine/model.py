@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.backends.base import Backend, alike_of
-from engine.backends.native_weights import why_not
+from engine.backends.native_weights import Loading, why_not
 from engine.begun import Begun
 from engine.cache import Scorer
 from engine.choices import DEFAULT_CONTEXT_TOKENS, DEFAULT_KV_BUDGET_MB, GGUF_BACKENDS
@@ -159,8 +159,9 @@ def _gguf_backend(
         return LlamaCppBackend(path, context_length=context_length, kv=kv, parking_bytes=kv_bytes)
     from engine.backends.native import NativeBackend
 
-    loading = begun.loading if begun else None
-    return NativeBackend(path, gguf, context_length=context_length, kv_bytes=kv_bytes, loading=loading)
+    if begun:
+        return NativeBackend(begun.loading)
+    return NativeBackend(Loading(path, gguf, context_length=context_length, kv_bytes=kv_bytes))
 
 
 def why_not_native(gguf: Gguf, kv: str = "auto") -> str | None:

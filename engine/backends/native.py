@@ -8,14 +8,12 @@ left to `backends.llama_cpp`; `native_weights.why_not` says what.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from engine.backends.base import StopSignal
 from engine.backends.chunks import SMALLEST_CHUNK, ChunkSize
 from engine.backends.native_weights import PREFILL_CHUNK, Loading
 from engine.drafts.nearest import Places
 from engine.errors import BackendError, Cancelled
-from engine.models.gguf import Gguf
 from engine.tree import TokenPath, TokenTree
 from engine.vocab import FloatArray
 
@@ -27,25 +25,8 @@ class NativeBackend:
     tokens, of which the least recently used ends make room (`kernels/native/cells.h`).
     """
 
-    def __init__(
-        self,
-        path: Path,
-        gguf: Gguf,
-        *,
-        context_length: int,
-        threads: int | None = None,
-        kv_bytes: int | None = None,
-        loading: Loading | None = None,
-    ) -> None:
-        """Loads the model (a tenth of a second). `native_weights.why_not(gguf)` must be None.
-
-        `context_length` bounds a path. Keys and values that stay in the cache take `kv_bytes` at most, or
-        what the path that is scored needs; None: as much as the longest path. `loading`: the same work, if
-        it has begun. Raises ModelCorrupt for tensors that are missing or of the wrong size.
-        """
-        loading = loading or Loading(
-            path, gguf, context_length=context_length, threads=threads, kv_bytes=kv_bytes
-        )
+    def __init__(self, loading: Loading) -> None:
+        """Waits for the weights. Raises ModelCorrupt for tensors that are missing or of the wrong size."""
         self._model = loading.transformer()
         self.context_length, self._cells = loading.context_length, loading.cells
         self.vocab_size = loading.sizes["vocab"]

@@ -36,10 +36,11 @@ _EMBEDDINGS = ("token_embd", "output")
 _MATRICES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 
 
-def is_built() -> bool:
-    """Whether the kernels were compiled and this processor can run them."""
+def known_instructions() -> list[str]:
+    """The sets of instructions that the forward pass can use on this processor, the best first; none: the
+    kernels were not compiled, or this processor cannot run them."""
     transformer = _transformer()
-    return transformer is not None and bool(transformer.is_supported())
+    return [] if transformer is None else list(transformer.instructions())
 
 
 def _transformer() -> Any:
@@ -52,7 +53,7 @@ def _transformer() -> Any:
 
 def why_not(gguf: Gguf) -> str | None:
     """Why this file, or this machine, needs llama.cpp; None if it does not."""
-    if not is_built():
+    if not known_instructions():
         return NOT_BUILT
     metadata = gguf.metadata
     if (architecture := metadata.get("general.architecture")) != "llama":
@@ -90,8 +91,14 @@ class Loading:
         context_length: int,
         threads: int | None = None,
         kv_bytes: int | None = None,
+        instructions: str | None = None,
     ) -> None:
-        """Starts. The arguments are those of `native.NativeBackend`; `why_not(gguf)` must be None."""
+        """Starts. `why_not(gguf)` must be None.
+
+        `context_length` bounds a path. Keys and values that stay in the cache take `kv_bytes` at most, or
+        what the path that is scored needs; None: as much as the longest path. `instructions`: one of
+        `known_instructions()`; None: the best.
+        """
         self.sizes = _sizes(gguf)
         self.context_length = min(context_length, _whole(gguf.metadata, "llama.context_length"))
         self.cells = self.context_length + TREE_CELLS
@@ -106,6 +113,7 @@ class Loading:
             kept=kept,
             largest_batch=PREFILL_CHUNK,
             threads=threads or min(os.cpu_count() or 1, MOST_THREADS),
+            instructions=instructions or known_instructions()[0],
         )
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, args=(path, gguf), daemon=True)

@@ -23,8 +23,11 @@ class Transformer:
     """
 
     @staticmethod
-    def is_supported() -> bool:
-        """Whether this processor can run it."""
+    def instructions() -> list[str]:
+        """The sets of instructions it can use on this processor, the best first; none: it cannot run.
+
+        Of "avx512_vnni" and "avx2". Rows are the same bit for bit.
+        """
     @staticmethod
     def cell_bytes(*, layers: int, kv_heads: int, dimension: int) -> int:
         """Bytes of a token's keys and values: 16-bit integers, and a float32 scale for each head's."""
@@ -44,6 +47,7 @@ class Transformer:
         kept: int,
         largest_batch: int,
         threads: int,
+        instructions: str,
     ) -> None:
         """`width`, `hidden` and `dimension` (of a head) must be multiples of 32.
 

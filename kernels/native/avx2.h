@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <vector>
@@ -84,8 +85,17 @@ class Arena {
     size_t left = 0;
 };
 
-// Asks memory for the line at an address that is needed soon, so that computing need not wait for it.
-inline void fetch(const void *address) { _mm_prefetch(static_cast<const char *>(address), _MM_HINT_T0); }
+// Asks memory for the line at an address that is needed soon, so that computing need not wait for it: into the nearest cache,
+// or early into the next one. In assembly, as compilers may take a call for this alone to be without effect, and leave it out.
+inline void fetch(const void *address) { asm volatile("prefetcht0 %0" ::"m"(*static_cast<const char *>(address))); }
+inline void fetch_early(const void *address) { asm volatile("prefetcht1 %0" ::"m"(*static_cast<const char *>(address))); }
+
+// Two integers side by side.
+inline int32_t two_of(const int16_t *integers) {
+    int32_t two;
+    std::memcpy(&two, integers, sizeof two);
+    return two;
+}
 
 AVX2_INLINE float sum_of(__m256 v) {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

@@ -3,9 +3,10 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
-#include <iterator>
+#include <utility>
 
 #include "avx2.h"
 
@@ -14,10 +15,8 @@ namespace {
 constexpr int ROWS = 2 * LANES;      // of a group, which are computed together
 constexpr int FILE_BLOCK = 34;       // bytes: a scale of 16 bits, then BLOCK weights
 constexpr int GROUP_BLOCK = ROWS * FILE_BLOCK;
-constexpr int TILE = 3;              // tokens computed together: their sums just fit the registers
 constexpr int FEW = 16;              // tokens whose products take no longer than memory does, about
-constexpr int WIDE_TILE = 6;         // of few tokens: their sums of integers just fit the registers
-constexpr int AHEAD = 3 * GROUP_BLOCK; // bytes from what is computed with to what memory is asked for
+constexpr int AHEAD = 6 * GROUP_BLOCK; // bytes from what is computed with to what memory is asked for
 constexpr int NEAR_BYTES = 14 << 10; // of inputs, to be kept in the nearest cache beside a group of rows
 
 // -- inputs -----------------------------------------------------------------------------------------------------------
@@ -122,82 +121,33 @@ struct Matrix {
     }
 };
 
-AVX2_INLINE __m256i widened(const uint8_t *bytes) {
-    return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i *>(bytes)));
-}
-
-AVX2_INLINE __m256 halves(const uint8_t *bytes) {
-    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i *>(bytes)));
-}
-
-// The products of one group of rows with COUNT tokens, from `first` on: ROWS numbers for each, `stride` apart. FETCHES:
-// memory is asked for the weights behind.
-template <int COUNT, bool ADDS, bool FETCHES>
-AVX2 void multiply_tile(const uint8_t *group, const Quantized &input, int first, float *output, size_t stride) {
-    __m256 low[COUNT], high[COUNT];
-    for (int t = 0; t < COUNT; ++t) low[t] = high[t] = _mm256_setzero_ps();
-    const int16_t *integers = input.row(first);
-    const float *scales = input.scales_of(first);
-    for (int block = 0; block < input.blocks; ++block, ++scales, group += GROUP_BLOCK) {
-        if (FETCHES) fetch(group + AHEAD);
-        __m256i a[COUNT], b[COUNT];
-        for (int t = 0; t < COUNT; ++t) a[t] = b[t] = _mm256_setzero_si256();
-        const uint8_t *weights = group + 2 * ROWS;
-#pragma GCC unroll 2 // more of it at once makes the compiler spill the sums
-        for (int column = 0; column < BLOCK; column += 2, weights += 2 * ROWS, integers += 2) {
-            if (FETCHES && column % 4 == 0) fetch(weights + AHEAD);
-            const __m256i first_rows = widened(weights), last_rows = widened(weights + 2 * LANES);
-            for (int t = 0; t < COUNT; ++t) {
-                int32_t two;
-                std::memcpy(&two, integers + size_t(t) * input.columns, 4);
-                const __m256i number = _mm256_set1_epi32(two);
-                a[t] = _mm256_add_epi32(a[t], _mm256_madd_epi16(first_rows, number));
-                b[t] = _mm256_add_epi32(b[t], _mm256_madd_epi16(last_rows, number));
-                asm("" : "+x"(a[t]), "+x"(b[t])); // so sums stay in their registers instead of moving about
-            }
-        }
-        const __m256 first_scales = halves(group), last_scales = halves(group + 2 * LANES);
-        for (int t = 0; t < COUNT; ++t) {
-            const __m256 scale = _mm256_set1_ps(scales[size_t(t) * input.blocks]);
-            low[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(a[t]), _mm256_mul_ps(first_scales, scale), low[t]);
-            high[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(b[t]), _mm256_mul_ps(last_scales, scale), high[t]);
-        }
-    }
-    for (int t = 0; t < COUNT; ++t) {
-        float *to = output + (first + t) * stride;
-        _mm256_storeu_ps(to, ADDS ? _mm256_add_ps(_mm256_loadu_ps(to), low[t]) : low[t]);
-        _mm256_storeu_ps(to + LANES, ADDS ? _mm256_add_ps(_mm256_loadu_ps(to + LANES), high[t]) : high[t]);
-    }
-}
-
 using Tile = void (*)(const uint8_t *group, const Quantized &input, int first, float *output, size_t stride);
 
-// multiply_tile of `count` tokens.
-template <bool ADDS, bool FETCHES> Tile tile_of(int count) {
-    constexpr Tile tiles[] = {multiply_tile<1, ADDS, FETCHES>, multiply_tile<2, ADDS, FETCHES>,
-                              multiply_tile<3, ADDS, FETCHES>, multiply_tile<4, ADDS, FETCHES>,
-                              multiply_tile<5, ADDS, FETCHES>, multiply_tile<6, ADDS, FETCHES>};
-    static_assert(std::size(tiles) == WIDE_TILE);
-    return tiles[count - 1];
+// Loops::multiply_tile of 1, 2, ... tokens.
+template <typename Loops, bool ADDS, bool FETCHES, int... INDEX>
+constexpr std::array<Tile, sizeof...(INDEX)> tiles_of(std::integer_sequence<int, INDEX...>) {
+    return {Loops::template multiply_tile<INDEX + 1, ADDS, FETCHES>...};
 }
 
 // The products of `groups` groups, from `first_group` on, with all tokens: a row of `output` for each token, `stride`
 // apart. ADDS: they are added to what it holds. Few tokens wait for memory: it is asked ahead, and weights are read by many at
-// once. Of more, some are taken at a time: so they stay in the nearest cache.
-template <bool ADDS>
+// once. Of more, some are taken at a time: so they stay in the nearest cache. Loops: `Narrow` or `Wide`.
+template <typename Loops, bool ADDS>
 void multiply(const Matrix &matrix, int first_group, int groups, const Quantized &input, int tokens, float *output,
               size_t stride) {
+    static constexpr auto many = tiles_of<Loops, ADDS, false>(std::make_integer_sequence<int, Loops::TILE>());
+    static constexpr auto few = tiles_of<Loops, ADDS, true>(std::make_integer_sequence<int, Loops::TILE_OF_FEW>());
     const bool are_few = tokens <= FEW;
-    const auto tile_of_some = are_few ? tile_of<ADDS, true> : tile_of<ADDS, false>;
-    const int tile = are_few ? WIDE_TILE : TILE;
-    const int run = are_few ? FEW : std::max(1, NEAR_BYTES / (2 * input.columns) / TILE) * TILE;
+    const Tile *const tiles = are_few ? few.data() : many.data();
+    const int tile = int(are_few ? few.size() : many.size());
+    const int run = are_few ? FEW : std::max(1, NEAR_BYTES / (2 * input.columns) / tile) * tile;
     for (int begin = 0; begin < tokens; begin += run)
         for (int number = 0; number < groups; ++number) {
             const uint8_t *group = matrix.group(first_group + number);
             float *to = output + number * ROWS;
             const int end = std::min(tokens, begin + run);
             for (int token = begin; token < end; token += tile)
-                tile_of_some(std::min(tile, end - token))(group, input, token, to, stride);
+                tiles[std::min(tile, end - token) - 1](group, input, token, to, stride);
         }
 }
 

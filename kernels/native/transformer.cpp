@@ -7,6 +7,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <cmath>
@@ -19,10 +20,12 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #define MIDWORD_AVX2 1
 #include "attention.h"
+#include "narrow.h"
 #include "plan.h"
 #include "products.h"
 #include "rows.h"
 #include "team.h"
+#include "wide.h"
 #endif
 
 namespace nb = nanobind;
@@ -31,8 +34,17 @@ namespace {
 
 #ifdef MIDWORD_AVX2
 
-bool is_supported() {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+constexpr const char *NARROW = "avx2", *WIDE = "avx512_vnni";
+
+// Those that this processor has, the best ones first; none if it cannot do a forward pass.
+std::vector<std::string> instructions() {
+    std::vector<std::string> found;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c")) return found;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
+        found.push_back(WIDE);
+    found.push_back(NARROW);
+    return found;
 }
 
 template <typename T> using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -52,9 +64,10 @@ struct Layer {
 class Transformer {
   public:
     Transformer(int layer_count, int width, int heads, int kv_heads, int dimension, int hidden, int vocab,
-                float epsilon, float rope_base, int cells, int kept, int largest_batch, int threads)
+                float epsilon, float rope_base, int cells, int kept, int largest_batch, int threads,
+                const std::string &instructions)
         : width(width), heads(heads), kv_heads(kv_heads), dimension(dimension), hidden(hidden), vocab(vocab),
-          epsilon(epsilon), rope_base(rope_base), largest_batch(largest_batch), team(threads),
+          epsilon(epsilon), rope_base(rope_base), largest_batch(largest_batch), is_wide(instructions == WIDE), team(threads),
           plan(cells, kept), cache(layer_count, kv_heads, cells, dimension), embedding(padded(vocab), width, arena), last_norm(width),
           residual(size_t(largest_batch) * width),
           projected(size_t(largest_batch) * (heads + 2 * kv_heads) * dimension),
@@ -64,6 +77,8 @@ class Transformer {
         require(layer_count > 0 && width % BLOCK == 0 && hidden % BLOCK == 0 && dimension % BLOCK == 0 && kv_heads > 0 &&
                     heads % kv_heads == 0 && cells > 0 && kept >= 0 && threads > 0,
                 "sizes that this forward pass cannot do");
+        const std::vector<std::string> able = ::instructions();
+        require(std::find(able.begin(), able.end(), instructions) != able.end(), "instructions that this processor does not have");
         for (int i = 0; i < layer_count; ++i) layers.emplace_back(width, heads * dimension, kv_heads * dimension, hidden, arena);
         scratch.resize(threads);
         viewers.resize(threads);
@@ -228,14 +243,18 @@ class Transformer {
         touched = std::max(touched, end);
     }
 
+    template <bool ADDS>
+    void times(const Matrix &matrix, int first_group, int groups, const Quantized &input, int tokens, float *output, size_t stride) {
+        (is_wide ? multiply<Wide, ADDS> : multiply<Narrow, ADDS>)(matrix, first_group, groups, input, tokens, output, stride);
+    }
+
     // Groups of rows of a matrix times `input`, by the whole team.
     template <bool ADDS>
     void multiply_all(const Matrix &matrix, const Quantized &input, int tokens, float *output, size_t stride) {
         const int groups = matrix.groups(), chunk_groups = std::max(1, groups / (8 * team.size()));
         team.run((groups + chunk_groups - 1) / chunk_groups, [&](int chunk, int) {
             const int first = chunk * chunk_groups;
-            multiply<ADDS>(matrix, first, std::min(chunk_groups, groups - first), input, tokens, output + first * ROWS,
-                           stride);
+            times<ADDS>(matrix, first, std::min(chunk_groups, groups - first), input, tokens, output + first * ROWS, stride);
         });
     }
 
@@ -338,7 +357,7 @@ class Transformer {
         const size_t stride = matrix.rows;
         team.run(heads + 2 * kv_heads, [&](int part, int) {
             float *output = projected.data() + size_t(part) * dimension;
-            multiply<false>(matrix, part * groups, groups, normed, count, output, stride);
+            times<false>(matrix, part * groups, groups, normed, count, output, stride);
             for (int token = 0; token < count; ++token) {
                 float *numbers = output + token * stride;
                 const Cache::Place group = cache.group(steps[token].cell);
@@ -369,9 +388,10 @@ class Transformer {
     }
 
     void attend_some(int number, const Step *steps, int first, int end) {
-        int longest = 0;
-        for (int token = first; token < end; ++token) longest = std::max(longest, steps[token].position + 1);
-        const int group = heads / kv_heads, segments = segments_of(longest), floats = sight_floats(dimension);
+        const Step &longest = *std::max_element(steps + first, steps + end, [](const Step &a, const Step &b) {
+            return a.position < b.position;
+        });
+        const int group = heads / kv_heads, segments = segments_of(longest.position + 1), floats = sight_floats(dimension);
         const size_t apart = size_t(segments) * floats; // of the sights of two heads
         if (sights.size() < (end - first) * heads * apart) sights.resize(2 * (end - first) * heads * apart);
         team.run(kv_heads * segments, [&](int chunk, int thread) {
@@ -387,7 +407,11 @@ class Transformer {
                                   route.stretches_of(segment, count), count,
                                   sights.data() + ((token - first) * heads + head) * apart + segment * floats});
             }
-            see(seeing, cache.head(number, kv_head), group, apart, scratch[thread]);
+            // What this thread will most likely look at next; nothing new at the end.
+            const int next = chunk + team.size() < kv_heads * segments ? chunk + team.size() : chunk;
+            const int16_t *coming =
+                cache.head(number, next % kv_heads).keys(routes[longest.line].segment(next / kv_heads)->group);
+            (is_wide ? see<Wide> : see<Narrow>)(seeing, cache.head(number, kv_head), coming, group, apart, scratch[thread]);
         });
         each_token(end - first, [&](int at) {
             const int token = first + at;
@@ -420,7 +444,7 @@ class Transformer {
         constexpr int GROUPS = 2 * BLOCK / ROWS;
         team.run(hidden / BLOCK, [&](int unit, int thread) {
             float *numbers = room_of(thread, size_t(count) * 2 * BLOCK);
-            multiply<false>(layer.gates, unit * GROUPS, GROUPS, normed, count, numbers, 2 * BLOCK);
+            times<false>(layer.gates, unit * GROUPS, GROUPS, normed, count, numbers, 2 * BLOCK);
             for (int token = 0; token < count; ++token) {
                 const float *gates = numbers + size_t(token) * 2 * BLOCK;
                 gate_block(gates, gates + BLOCK, gated.row(token) + unit * BLOCK, gated.scales_of(token) + unit);
@@ -432,6 +456,7 @@ class Transformer {
     const int width, heads, kv_heads, dimension, hidden, vocab;
     const float epsilon, rope_base;
     const int largest_batch;
+    const bool is_wide;
     Team team;
     Question question;
     std::vector<int32_t> compared; // a path
@@ -461,13 +486,13 @@ class Transformer {
 void define_transformer(nb::module_ &module) {
 #ifdef MIDWORD_AVX2
     nb::class_<Transformer>(module, "Transformer")
-        .def_static("is_supported", &is_supported)
+        .def_static("instructions", &instructions)
         .def_static("cell_bytes", &Transformer::cell_bytes, nb::kw_only(), nb::arg("layers"), nb::arg("kv_heads"),
                     nb::arg("dimension"))
-        .def(nb::init<int, int, int, int, int, int, int, float, float, int, int, int, int>(), nb::kw_only(),
+        .def(nb::init<int, int, int, int, int, int, int, float, float, int, int, int, int, const std::string &>(), nb::kw_only(),
              nb::arg("layers"), nb::arg("width"), nb::arg("heads"), nb::arg("kv_heads"), nb::arg("dimension"),
              nb::arg("hidden"), nb::arg("vocab"), nb::arg("epsilon"), nb::arg("rope_base"), nb::arg("cells"),
-             nb::arg("kept"), nb::arg("largest_batch"), nb::arg("threads"))
+             nb::arg("kept"), nb::arg("largest_batch"), nb::arg("threads"), nb::arg("instructions"))
         .def("set_norm", &Transformer::set_norm)
         .def("set_matrix", &Transformer::set_matrix)
         .def_prop_ro("used_cells", &Transformer::used_cells)

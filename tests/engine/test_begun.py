@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engine.backends.base import StopSignal
-from engine.backends.native_weights import is_built
+from engine.backends.native_weights import known_instructions
 from engine.begun import Begun, begin
 from engine.errors import ModelCorrupt
 from engine.model import Model, load_model
@@ -23,7 +23,7 @@ OPENED: dict[str, Any] = {"kv": "auto", "backend": "auto", "context_length": CON
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    if not is_built():
+    if not known_instructions():
         pytest.skip("no compiler, or no AVX2")
     monkeypatch.setenv("MIDWORD_HOME", str(tmp_path / "home"))
     path = tmp_path / "tiny.gguf"

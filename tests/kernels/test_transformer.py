@@ -19,9 +19,10 @@ from engine_kernels.transformer_reference import Floats, Sizes, dequantize
 from tests.engine.backends.tiny_llama import q8_0
 
 native = pytest.importorskip("engine_kernels._native", reason="no C++ compiler")
-if not hasattr(native, "Transformer") or not native.Transformer.is_supported():
+if not hasattr(native, "Transformer") or not native.Transformer.instructions():
     pytest.skip("no AVX2", allow_module_level=True)
 
+INSTRUCTIONS: list[str] = native.Transformer.instructions()
 VOCAB, CELLS, BATCH = 43, 96, 64
 """A vocabulary that does not fill its last group of rows."""
 RUNNING = np.zeros(2, np.uint8)
@@ -55,10 +56,12 @@ class Tiny:
         self.raw[name] = np.frombuffer(q8_0(matrix), np.uint8)
         self.weights[name] = dequantize(self.raw[name], matrix.shape[1])
 
-    def opened(self, threads: int = 1, kept: int = CELLS, cells: int = CELLS) -> Any:
+    def opened(
+        self, threads: int = 1, kept: int = CELLS, cells: int = CELLS, instructions: str = INSTRUCTIONS[0]
+    ) -> Any:
         model = native.Transformer(
             **self.shape, epsilon=1e-5, rope_base=1e4, cells=cells, kept=kept, largest_batch=BATCH,
-            threads=threads,
+            threads=threads, instructions=instructions,
         )  # fmt: skip
         for name, numbers in self.raw.items():
             parts = name.split(".")
@@ -79,6 +82,7 @@ ROUNDING = 1e-3
 """Of the greatest log-probability: what 16-bit inputs, queries, keys and values may make of a row."""
 MODELS = {
     "grouped heads": Tiny(heads=6, kv_heads=2, dimension=32, hidden=160, tied=True),
+    "heads as usual": Tiny(heads=6, kv_heads=2, dimension=64, hidden=64, tied=True),
     "wide heads": Tiny(heads=2, kv_heads=2, dimension=96, hidden=64, tied=False),
 }
 
@@ -157,6 +161,34 @@ def test_it_computes_its_definition(tiny: Tiny) -> None:
     found, expected = path_rows(tiny.opened(), path), tiny.expected(path)
     assert np.abs(expected).max() > 1, "logits that all but vanish would show nothing"
     assert np.abs(found - expected).max() < ROUNDING * np.abs(expected).max()
+
+
+@pytest.mark.skipif(len(INSTRUCTIONS) == 1, reason="this processor has no AVX-512 with VNNI")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_all_instructions_say_the_same_to_the_bit(tiny: Tiny, threads: int) -> None:
+    """Paths of all lengths in batches of all sizes, of several segments, and through cells here and there."""
+    cells, rng = 3 * SEGMENT, random.Random(threads)
+    path, done = some_path(2 * SEGMENT + 9), 0
+    best, other = (tiny.opened(threads, cells, cells, name) for name in INSTRUCTIONS)
+    assert np.array_equal(path_rows(best, path), path_rows(other, path))
+    for most in (*range(1, 26), BATCH):
+        path = [*path[: rng.randrange(len(path))], *some_path(rng.randrange(1, 60), seed=rng.random())]
+        path = path[: cells - BATCH]
+        tokens, parents = list[int](), list[int]()
+        for length in (3, 1, 9):
+            parents += [-1, *range(len(tokens), len(tokens) + length - 1)]
+            tokens += some_path(length, seed=rng.random())
+        (rows, evaluated), (others, _) = (
+            ask(model, path, (tokens, parents), range(len(tokens)), most) for model in (best, other)
+        )
+        assert np.array_equal(rows, others)
+        done += evaluated
+    assert done > 500
+
+
+def test_instructions_that_are_not_there_are_refused() -> None:
+    with pytest.raises(ValueError, match="does not have"):
+        MODELS["grouped heads"].opened(instructions="sve")
 
 
 def test_rows_of_a_vocabulary_of_several_pieces_are_distributions_and_the_same_bits_by_any_team() -> None:

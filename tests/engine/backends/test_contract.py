@@ -83,7 +83,9 @@ def open_backend(request: pytest.FixtureRequest) -> Iterator[Open]:
             gguf = check(path)
             if native_weights.why_not(gguf) == native_weights.NOT_BUILT:
                 pytest.skip("no compiler, or no AVX2")
-            backend = NativeBackend(path, gguf, context_length=CONTEXT, kv_bytes=2**19)
+            backend = NativeBackend(
+                native_weights.Loading(path, gguf, context_length=CONTEXT, kv_bytes=2**19)
+            )
         else:
             path = request.getfixturevalue("tiny_llama")
             backend = LlamaCppBackend(path, context_length=CONTEXT, threads=1, parking_bytes=2**20)

@@ -11,7 +11,7 @@ import pytest
 from engine.backends.base import StopSignal
 from engine.backends.llama_cpp import LlamaCppBackend
 from engine.backends.native import NativeBackend
-from engine.backends.native_weights import NOT_BUILT, why_not
+from engine.backends.native_weights import NOT_BUILT, Loading, why_not
 from engine.errors import BackendError, ModelCorrupt
 from engine.model import open_gguf
 from engine.models.gguf import Gguf, check
@@ -79,12 +79,12 @@ def test_a_file_without_a_tensor_is_damaged(path: Path) -> None:
     gguf = check(path)
     tensors = tuple(tensor for tensor in gguf.tensors if "ffn_up" not in tensor.name)
     with pytest.raises(ModelCorrupt, match="has no ffn_up"):
-        NativeBackend(path, dataclasses.replace(gguf, tensors=tensors), context_length=CONTEXT)
+        NativeBackend(Loading(path, dataclasses.replace(gguf, tensors=tensors), context_length=CONTEXT))
 
 
 def test_it_agrees_with_llama_cpp_up_to_its_rounding(path: Path) -> None:
     """llama.cpp rounds the inputs of its products to eight bits, this one to sixteen."""
-    native = NativeBackend(path, check(path), context_length=CONTEXT)
+    native = NativeBackend(Loading(path, check(path), context_length=CONTEXT))
     other = LlamaCppBackend(path, context_length=CONTEXT, threads=1)
     tokens = np.random.default_rng(0).integers(0, native.vocab_size, 60).tolist()
     for end in range(1, 60, 7):
@@ -98,7 +98,7 @@ def test_it_agrees_with_llama_cpp_on_the_default_model() -> None:
     gguf = check(file)
     if (reason := why_not(gguf)) is not None:
         pytest.skip(reason)
-    native = NativeBackend(file, gguf, context_length=CONTEXT)
+    native = NativeBackend(Loading(file, gguf, context_length=CONTEXT))
     other = LlamaCppBackend(file, context_length=CONTEXT)
     tokens = np.random.default_rng(0).integers(1000, 40_000, 200).tolist()
     for end in range(20, 200, 30):
