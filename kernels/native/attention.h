@@ -71,8 +71,8 @@ template <typename Look> void each_few_heads(int heads, const Look &look) {
     if (heads - head == 1) look(std::integral_constant<int, 1>(), head);
 }
 
-// What the viewers see of a segment of at most SEGMENT cells; sights of heads are `apart`. Meanwhile memory is asked for what is
-// `coming`: keys, and values behind them. Loops: `Narrow` or `Wide`.
+// What the viewers see of a segment of at most SEGMENT cells; sights of heads are `apart`. Meanwhile memory is asked
+// for what is `coming`: keys, and values behind them. Loops: `Narrow` or `Wide`.
 template <typename Loops>
 void see(const std::vector<Viewer> &viewers, const Cache::Head &held, const int16_t *coming, int heads, size_t apart,
          std::vector<float> &room) {
@@ -81,7 +81,7 @@ void see(const std::vector<Viewer> &viewers, const Cache::Head &held, const int1
     // Of each head of each viewer: scores, then shares, by position; then weights by stretch and lane.
     const size_t floats = SEGMENT + size_t(most) * LANES, needed = viewers.size() * heads * floats;
     if (room.size() < needed) room.resize(2 * needed);
-    // Calls look(COUNT, viewer, head, numbers of the head in `room`, what is coming for the first viewer, nullptr for others).
+    // Calls look(COUNT, viewer, head, the head's numbers in `room`, `coming`, but nullptr for all viewers but the first).
     const auto each = [&](const int16_t *coming, const auto &look) {
         for (size_t number = 0; number < viewers.size(); ++number)
             each_few_heads(heads, [&](auto few, int head) {

@@ -76,11 +76,11 @@ struct Narrow {
         }
     }
 
-    // The scores of COUNT heads from `head` on, `apart` from one to the next, for GROUPS stretches from `at` on. `coming`: the first
-    // of the keys that memory is asked for, or nullptr.
+    // The scores of COUNT heads from `head` on, `apart` from one to the next, for GROUPS stretches from `at` on. `coming`:
+    // the first of the keys that memory is asked for, or nullptr.
     template <int COUNT, int GROUPS>
-    AVX2 static void score(const Viewer &viewer, int head, int at, const Cache::Head &held, const int16_t *coming, float *scores,
-                           size_t apart) {
+    AVX2 static void score(const Viewer &viewer, int head, int at, const Cache::Head &held, const int16_t *coming,
+                           float *scores, size_t apart) {
         const Stretch *stretches = viewer.stretches + at;
         const int16_t *queries = viewer.queries + head * held.dimension, *keys[GROUPS];
         __m256i products[GROUPS][COUNT];
@@ -122,8 +122,8 @@ struct Narrow {
         *sum = sum_of(total);
     }
 
-    // Of sights of COUNT heads, `apart` from one to the next, SOME numbers from `first` on: weights · values. `coming`: the first of
-    // the values that memory is asked for, or nullptr.
+    // Of sights of COUNT heads, `apart` from one to the next, SOME numbers from `first` on: weights · values. `coming`: the
+    // first of the values that memory is asked for, or nullptr.
     template <int COUNT, int SOME>
     AVX2 static void gather(const Viewer &viewer, int first, const Cache::Head &held, const int16_t *coming,
                             const int16_t *weights, size_t weights_apart, float *sights, size_t apart) {

@@ -1,4 +1,4 @@
-// The forward pass of a Llama of 8-bit weights, for processors with AVX2. Contract: `Transformer` in engine_kernels/_native.pyi;
+// The forward pass of a Llama of 8-bit weights, for processors with AVX2, faster with AVX-512. Contract: `Transformer` in engine_kernels/_native.pyi;
 // definition: engine_kernels/transformer_reference.py; why: docs/decisions/0016-a-forward-pass-of-our-own.md.
 //
 // Every sum is taken in an order that depends on the row and on the token's path alone. So a row is the same bit for

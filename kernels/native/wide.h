@@ -1,5 +1,6 @@
-// The loops of `Narrow` for processors with AVX-512 and VNNI, which multiplies 32 integers of 16 bits and adds them up at once.
-// Integers are the same and floats are added in the same order, so rows are the same bit for bit.
+// The loops of `Narrow`, where they are explained, for processors with AVX-512 and VNNI, which multiplies 32 integers of 16
+// bits and adds them up at once. Integers are the same and floats are added in the same order, so rows are the same bit for
+// bit.
 
 #pragma once
 
@@ -46,8 +47,7 @@ AVX512_INLINE __m512 wide_exp_of(__m512 x) {
     __m512 sum = _mm512_set1_ps(1.0f / 720);
     for (float factor : {1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
         sum = _mm512_fmadd_ps(sum, r, _mm512_set1_ps(factor));
-    const __m512i power = _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23);
-    return _mm512_mul_ps(sum, _mm512_castsi512_ps(power));
+    return _mm512_scalef_ps(sum, n); // times 2^n
 }
 
 struct Wide {
@@ -92,8 +92,8 @@ struct Wide {
     }
 
     template <int COUNT, int GROUPS>
-    AVX512 static void score(const Viewer &viewer, int head, int at, const Cache::Head &held, const int16_t *coming, float *scores,
-                             size_t apart) {
+    AVX512 static void score(const Viewer &viewer, int head, int at, const Cache::Head &held, const int16_t *coming,
+                             float *scores, size_t apart) {
         const Stretch *stretches = viewer.stretches + at;
         const int16_t *queries = viewer.queries + head * held.dimension, *keys[GROUPS];
         __m256i products[GROUPS][COUNT];

@@ -67,6 +67,8 @@ class Facts:
     speed: Speed | None
     native_kernels: bool
     """Whether the engine's own loops are compiled (`engine/kernels.py`)."""
+    instructions: tuple[str, ...]
+    """The sets that the native forward pass can use here, the best first."""
 
 
 def advise(facts: Facts) -> list[str]:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from engine import __version__
 from engine.backends.base import StopSignal
+from engine.backends.native_weights import known_instructions
 from engine.errors import BackendError, MidwordError
 from engine.kernels import NATIVE
 from engine.model import load_model, why_not_native
@@ -78,7 +79,7 @@ def examine(model: str | None, *, measure: bool) -> tuple[Facts, MidwordError | 
     facts = Facts(
         midword=__version__, python=platform.python_version(), system=platform.platform(), packages=packages,
         processor=processor, memory=machine.memory(), build=build, model=model_facts, speed=speed,
-        native_kernels=NATIVE is not None,
+        native_kernels=NATIVE is not None, instructions=tuple(known_instructions()),
     )  # fmt: skip
     return facts, problem
 
@@ -187,8 +188,9 @@ def _rows(facts: Facts) -> list[tuple[str, str]]:
             ("model", f"{model.name} {model.weights}{tuned}, {model.size_bytes / 1e6:,.0f} MB, {where}")
         )
         if model.backend:
-            reason = f", not the native one: {model.why_not_native}" if model.why_not_native else ""
-            rows.append(("backend", f"{model.backend}{reason}"))
+            how = f", not the native one: {model.why_not_native}" if model.why_not_native else ""
+            how = f" with {facts.instructions[0]}" if model.backend == "native" else how
+            rows.append(("backend", f"{model.backend}{how}"))
     if speed:
         rows += [
             ("prefill", f"{speed.prefill_tokens_per_s:,.0f} tokens/s"),

@@ -31,6 +31,7 @@ WELL = Facts(
     model=ModelFacts("toy", "/models/toy.gguf", "q8_0", "q8_0", True, 100_000_000, "native"),
     speed=Speed(load_ms=500, prefill_tokens_per_s=400, decode_ms=10, batch8_ms=30),
     native_kernels=True,
+    instructions=("avx2",),
 )
 
 
@@ -153,6 +154,8 @@ def test_which_backend_evaluates_a_file_and_why(
     assert expected in shown
     if not eight_bits:
         assert f"{expected}, not the native one: " in shown
+    elif found["backend"] == "native":
+        assert f"{expected} with {native_weights.known_instructions()[0]}" in shown
 
 
 def test_a_file_that_is_no_model_is_the_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
