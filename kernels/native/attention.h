@@ -81,11 +81,11 @@ void see(const std::vector<Viewer> &viewers, const Cache::Head &held, const int1
     // Of each head of each viewer: scores, then shares, by position; then weights by stretch and lane.
     const size_t floats = SEGMENT + size_t(most) * LANES, needed = viewers.size() * heads * floats;
     if (room.size() < needed) room.resize(2 * needed);
-    // Calls look(COUNT, viewer, head, the head's numbers in `room`, `coming`, but nullptr for all viewers but the first).
-    const auto each = [&](const int16_t *coming, const auto &look) {
+    // Calls look(COUNT, viewer, head, the head's numbers in `room`, `next`, but nullptr for all viewers but the first).
+    const auto each = [&](const int16_t *next, const auto &look) {
         for (size_t number = 0; number < viewers.size(); ++number)
             each_few_heads(heads, [&](auto few, int head) {
-                look(few, viewers[number], head, room.data() + (number * heads + head) * floats, number ? nullptr : coming);
+                look(few, viewers[number], head, room.data() + (number * heads + head) * floats, number ? nullptr : next);
             });
     };
     each(coming, [&](auto few, const Viewer &viewer, int head, float *scores, const int16_t *next) {
