@@ -87,7 +87,7 @@ fuzz:
 	$(BIN)/python -m tests.fuzz --minutes 10
 
 bench-cursors:
-	@scripts/setup run
+	@scripts/setup test
 	@$(BIN)/python -m bench.cursors
 
 bench-kernels:

@@ -7,11 +7,13 @@ import json
 import tarfile
 import zipfile
 from dataclasses import replace
+from importlib.metadata import packages_distributions
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 
+from bench.cursors import PACKAGES
 from lsp_server.evaluation import sources
 from training.gather import SourceFile, files_of, read, withhold_evaluation, write
 from training.packages import Package, fetch, read_packages
@@ -120,3 +122,13 @@ def test_the_project_s_own_list_is_well_formed_and_permissive() -> None:
     assert cap > 0 and len({package.name for package in packages}) == len(packages)
     assert {package.heldout for package in packages} == {True, False}
     assert all("GPL" not in package.licence for package in packages)
+
+
+def test_benches_take_no_package_that_the_default_model_may_have_been_taught_with() -> None:
+    packages, _ = read_packages(Path(__file__).parents[2] / "training" / "packages.toml")
+    taught = {package.name.lower().replace("_", "-") for package in packages if not package.heldout}
+    distributions = packages_distributions()
+    assert set(PACKAGES) <= set(distributions), "they are installed for development"
+    measured = {name.lower().replace("_", "-") for module in PACKAGES for name in distributions[module]}
+    assert measured and not measured & taught
+    assert {"numpy", "rich"} <= taught, "names are spelt alike"
