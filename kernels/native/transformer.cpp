@@ -1,5 +1,6 @@
-// The forward pass of a Llama of 8-bit weights, for processors with AVX2, faster with AVX-512. Contract: `Transformer` in engine_kernels/_native.pyi;
-// definition: engine_kernels/transformer_reference.py; why: docs/decisions/0016-a-forward-pass-of-our-own.md.
+// The forward pass of a Llama of 8-bit weights, for processors with AVX2, faster with AVX-512. Contract: `Transformer` in
+// engine_kernels/_native.pyi; definition: engine_kernels/transformer_reference.py; why:
+// docs/decisions/0016-a-forward-pass-of-our-own.md.
 //
 // Every sum is taken in an order that depends on the row and on the token's path alone. So a row is the same bit for
 // bit, whatever else stands in the batch, however the chunks fall to threads, and wherever its path's cells lie.
@@ -20,12 +21,11 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #define MIDWORD_AVX2 1
 #include "attention.h"
-#include "narrow.h"
+#include "instructions.h"
 #include "plan.h"
 #include "products.h"
 #include "rows.h"
 #include "team.h"
-#include "wide.h"
 #endif
 
 namespace nb = nanobind;
@@ -33,19 +33,6 @@ namespace nb = nanobind;
 namespace {
 
 #ifdef MIDWORD_AVX2
-
-constexpr const char *NARROW = "avx2", *WIDE = "avx512_vnni";
-
-// Those that this processor has, the best ones first; none if it cannot do a forward pass.
-std::vector<std::string> instructions() {
-    std::vector<std::string> found;
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c")) return found;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
-        found.push_back(WIDE);
-    found.push_back(NARROW);
-    return found;
-}
 
 template <typename T> using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
