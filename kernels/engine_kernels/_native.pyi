@@ -52,7 +52,7 @@ class Transformer:
         """`width`, `hidden` and `dimension` (of a head) must be multiples of 32.
 
         Of the `cells` at most `kept` stay in use when others are needed. The memory of a cell that was never
-        used is not touched.
+        used is not touched. `instructions` is one of `Transformer.instructions()`.
         """
     def set_norm(self, layer: int, name: str, weights: Any) -> None:
         """(width,) float32; `name` is attn_norm, ffn_norm or output_norm."""

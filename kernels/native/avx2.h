@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <new>
 #include <vector>
@@ -126,15 +127,20 @@ AVX2_INLINE float greatest_of(__m256 v) {
     return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
 }
 
-// e^x to a relative 2e-7: 2^n times a polynomial of what is left, which lies within ± ln 2 / 2.
+// e^x is 2^n times a polynomial of what is left, x - n ln 2, which lies within ± ln 2 / 2.
+constexpr float LEAST_POWER = -87, GREATEST_POWER = 88; // that do not leave the numbers
+constexpr float LOG2_E = 1.44269504f, LN2_HIGH = 0.693145752f, LN2_LOW = 1.42860677e-6f;
+constexpr float EXP_FACTORS[] = {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
+
+// e^x to a relative 2e-7.
 AVX2_INLINE __m256 exp_of(__m256 x) {
-    x = _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(-87.0f)), _mm256_set1_ps(88.0f));
-    const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT);
-    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693145752f), x);
-    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(1.42860677e-6f), r);
-    __m256 sum = _mm256_set1_ps(1.0f / 720);
-    for (float factor : {1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
-        sum = _mm256_fmadd_ps(sum, r, _mm256_set1_ps(factor));
+    x = _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(LEAST_POWER)), _mm256_set1_ps(GREATEST_POWER));
+    const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(LOG2_E)), _MM_FROUND_TO_NEAREST_INT);
+    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(LN2_HIGH), x);
+    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(LN2_LOW), r);
+    __m256 sum = _mm256_set1_ps(EXP_FACTORS[0]);
+    UNROLL for (size_t i = 1; i < std::size(EXP_FACTORS); ++i)
+        sum = _mm256_fmadd_ps(sum, r, _mm256_set1_ps(EXP_FACTORS[i]));
     const __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
     return _mm256_mul_ps(sum, _mm256_castsi256_ps(power));
 }

@@ -40,13 +40,13 @@ AVX512_INLINE __m256i half_loaded(const void *bytes) { return _mm256_loadu_si256
 
 // exp_of, of sixteen numbers.
 AVX512_INLINE __m512 wide_exp_of(__m512 x) {
-    x = _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(-87.0f)), _mm512_set1_ps(88.0f));
-    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT);
-    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693145752f), x);
-    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(1.42860677e-6f), r);
-    __m512 sum = _mm512_set1_ps(1.0f / 720);
-    for (float factor : {1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
-        sum = _mm512_fmadd_ps(sum, r, _mm512_set1_ps(factor));
+    x = _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(LEAST_POWER)), _mm512_set1_ps(GREATEST_POWER));
+    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(LOG2_E)), _MM_FROUND_TO_NEAREST_INT);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN2_HIGH), x);
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN2_LOW), r);
+    __m512 sum = _mm512_set1_ps(EXP_FACTORS[0]);
+    UNROLL for (size_t i = 1; i < std::size(EXP_FACTORS); ++i)
+        sum = _mm512_fmadd_ps(sum, r, _mm512_set1_ps(EXP_FACTORS[i]));
     return _mm512_scalef_ps(sum, n); // times 2^n
 }
 
