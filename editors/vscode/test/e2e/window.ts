@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
-import { type BrowserContext, chromium, type Page } from "playwright-core";
+import { type BrowserContext, chromium, errors, type Locator, type Page } from "playwright-core";
 import { eventually } from "./waiting";
 
 const PICTURES = path.resolve(__dirname, "../pictures");
@@ -61,16 +61,12 @@ export class Window {
 
   /** Opens the menu behind the status bar item. */
   async clickStatus(): Promise<void> {
-    await this.page.locator('[id$="midword.midword"] a').click();
-    await this.page.mouse.move(500, 560);
+    await this.click(this.page.locator('[id$="midword.midword"] a'));
   }
 
   /** Takes the row with this name from the list that is open. */
   async choose(name: string): Promise<void> {
-    const label = this.page.locator(".label-name", { hasText: new RegExp(`^${name}$`) });
-    await this.page.locator(".quick-input-list .monaco-list-row").filter({ has: label }).click();
-    // Away from whatever is under it now: a hover would be in the way.
-    await this.page.mouse.move(500, 560);
+    await this.click(this.row(name));
   }
 
   /** The titles of the steps of the walkthrough that is open. */
@@ -86,8 +82,7 @@ export class Window {
       has: this.page.locator(".step-title", { hasText: new RegExp(`^${title}$`) }),
     });
     await step.locator(".step-title").click();
-    await step.locator(".monaco-button", { hasText: button }).click();
-    await this.page.mouse.move(500, 560);
+    await this.click(step.locator(".monaco-button", { hasText: button }));
   }
 
   /** The rows of the list with this title, each as one text. */
@@ -178,11 +173,9 @@ export class Window {
 
   /** Opens `file` with the cursor at `line` and `column`, both from 1. */
   async goTo(file: string, line: number, column: number): Promise<void> {
-    await this.press("Control+p");
-    await this.page.locator(".quick-input-widget input").fill(`${file}:${line}:${column}`);
     const name = path.basename(file);
-    await this.page.locator(".quick-input-list .monaco-list-row.focused", { hasText: name }).waitFor();
-    await this.press("Enter");
+    const row = this.page.locator(".quick-input-list .monaco-list-row.focused", { hasText: name });
+    await this.pick("Control+p", `${file}:${line}:${column}`, row);
     await this.page.locator(`.monaco-editor.focused[data-uri$="/${name}"]`).waitFor();
     await this.page.locator(".statusbar-item", { hasText: `Ln ${line},` }).waitFor();
   }
@@ -196,9 +189,40 @@ export class Window {
 
   /** Runs a command of the palette by its whole title. */
   async run(title: string): Promise<void> {
-    await this.press("F1");
-    await this.page.locator(".quick-input-widget input").fill(`>${title}`);
-    await this.choose(title);
+    await this.pick("F1", `>${title}`, this.row(title));
+  }
+
+  /**
+   * Opens a list with `key`, types `text` into it and takes `row`. More than once if it has to: the list closes
+   * when anything else takes the focus, such as a page that is drawn just then.
+   */
+  private async pick(key: string, text: string, row: Locator): Promise<void> {
+    const input = this.page.locator(".quick-input-widget input");
+    await eventually(`the list behind ${key} has ${text}`, async () => {
+      try {
+        await this.press(key);
+        await input.fill(text, { timeout: 5_000 });
+        await this.click(row, { timeout: 10_000 });
+        return true;
+      } catch (error) {
+        if (error instanceof errors.TimeoutError) {
+          return false;
+        }
+        throw error;
+      }
+    });
+  }
+
+  /** Clicks, and moves away from whatever is under the pointer then: a hover would be in the way. */
+  private async click(what: Locator, options: { timeout?: number } = {}): Promise<void> {
+    await what.click(options);
+    await this.page.mouse.move(500, 560);
+  }
+
+  /** The row with this name in the list that is open. */
+  private row(name: string): Locator {
+    const label = this.page.locator(".label-name", { hasText: new RegExp(`^${name}$`) });
+    return this.page.locator(".quick-input-list .monaco-list-row").filter({ has: label });
   }
 
   /** The bytes of a file with unsaved changes, after they were saved. */
