@@ -27,7 +27,7 @@ from rich.table import Table
 
 from engine.backends.base import Backend, StopSignal
 from engine.backends.native import NativeBackend
-from engine.backends.native_weights import Loading, known_instructions, why_not
+from engine.backends.native_weights import ARCHITECTURES, Loading, known_instructions, why_not
 from engine.models.gguf import Gguf, check
 from engine.models.home import tables_dir
 from engine.models.store import resolve
@@ -50,10 +50,11 @@ def log_probabilities(path: Path, gguf: Gguf, tokens: TokenPath) -> np.ndarray:
         is_vector = len(tensor.shape) == 1
         numbers = raw.view(np.float32).astype(float) if is_vector else dequantize(raw, tensor.shape[0])
         weights[tensor.name.removesuffix(".weight")] = numbers
-    said = {key.removeprefix("llama."): value for key, value in gguf.metadata.items()}
+    name = gguf.metadata["general.architecture"]
+    said = {key.removeprefix(f"{name}."): value for key, value in gguf.metadata.items()}
     sizes = Sizes(
         said["block_count"], said["attention.head_count"], said["attention.head_count_kv"],
-        said["attention.layer_norm_rms_epsilon"], said["rope.freq_base"],
+        said["attention.layer_norm_rms_epsilon"], said["rope.freq_base"], ARCHITECTURES[name].rotates_halves,
     )  # fmt: skip
     rows = logits(sizes, weights, tokens)
     rows -= rows.max(axis=-1, keepdims=True)

@@ -9,6 +9,7 @@ import mmap
 import os
 import sys
 import threading
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,20 @@ BLOCK = 32
 
 NOT_BUILT = "the kernels were not compiled, or the processor has no AVX2"
 
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What a family of models does in its own way."""
+
+    rotates_halves: bool = False
+    """Positions rotate numbers of a head's two halves, not neighbours."""
+    biases: tuple[str, ...] = ()
+
+
+ARCHITECTURES = {
+    "llama": Architecture(),
+    "qwen2": Architecture(rotates_halves=True, biases=("attn_q.bias", "attn_k.bias", "attn_v.bias")),
+}
 _NORMS = ("attn_norm", "ffn_norm", "output_norm")
 _EMBEDDINGS = ("token_embd", "output")
 _MATRICES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
@@ -56,8 +71,8 @@ def why_not(gguf: Gguf) -> str | None:
     if not known_instructions():
         return NOT_BUILT
     metadata = gguf.metadata
-    if (architecture := metadata.get("general.architecture")) != "llama":
-        return f"the architecture is {architecture}"
+    if (name := _architecture(gguf)) not in ARCHITECTURES:
+        return f"the architecture is {name}"
     others = {t.type for t in gguf.tensors if t.type != ("F32" if len(t.shape) == 1 else "Q8_0")}
     if others:
         return f"there are weights of type {', '.join(sorted(others))}"
@@ -66,12 +81,13 @@ def why_not(gguf: Gguf) -> str | None:
         return "the sizes are not one number each"
     if any(size % BLOCK for size in (sizes["width"], sizes["hidden"], sizes["dimension"])):
         return "the sizes are not multiples of 32"
-    if _whole(metadata, "llama.rope.dimension_count") != sizes["dimension"]:
+    if _whole(metadata, f"{name}.rope.dimension_count") not in (0, sizes["dimension"]):
         return "only a part of a head is rotated"
-    expected = {(name, True) for name in _NORMS} | {(name, False) for name in (*_MATRICES, *_EMBEDDINGS)}
+    expected = {(vector, True) for vector in (*_NORMS, *ARCHITECTURES[name].biases)}
+    expected |= {(matrix, False) for matrix in (*_MATRICES, *_EMBEDDINGS)}
     if others := {t.name for t in gguf.tensors if (_place(t)[0], len(t.shape) == 1) not in expected}:
         return f"there are tensors {', '.join(sorted(others))}"
-    if metadata.get("llama.rope.scaling.type", "none") != "none" or "llama.expert_count" in metadata:
+    if metadata.get(f"{name}.rope.scaling.type", "none") != "none" or f"{name}.expert_count" in metadata:
         return "positions are scaled, or there are experts"
     return None
 
@@ -99,16 +115,18 @@ class Loading:
         what the path that is scored needs; None: as much as the longest path. `instructions`: one of
         `known_instructions()`; None: the best.
         """
+        name, metadata = _architecture(gguf), gguf.metadata
         self.sizes = _sizes(gguf)
-        self.context_length = min(context_length, _whole(gguf.metadata, "llama.context_length"))
+        self.context_length = min(context_length, _whole(metadata, f"{name}.context_length"))
         self.cells = self.context_length + TREE_CELLS
         native = _transformer()
         of_cell = {name: self.sizes[name] for name in ("layers", "kv_heads", "dimension")}
         kept = self.cells if kv_bytes is None else kv_bytes // native.cell_bytes(**of_cell)
         self._model = native(
             **self.sizes,
-            epsilon=float(gguf.metadata["llama.attention.layer_norm_rms_epsilon"]),
-            rope_base=float(gguf.metadata.get("llama.rope.freq_base", 10_000.0)),
+            epsilon=float(metadata[f"{name}.attention.layer_norm_rms_epsilon"]),
+            rope_base=float(metadata.get(f"{name}.rope.freq_base", 10_000.0)),
+            rotates_halves=ARCHITECTURES[name].rotates_halves,
             cells=max(self.cells, kept),
             kept=kept,
             largest_batch=PREFILL_CHUNK,
@@ -142,32 +160,38 @@ def _whole(metadata: dict[str, Any], key: str) -> int:
     return value if isinstance(value, int) else 0
 
 
+def _architecture(gguf: Gguf) -> str:
+    return str(gguf.metadata.get("general.architecture"))
+
+
 def _sizes(gguf: Gguf) -> dict[str, int]:
-    metadata = gguf.metadata
-    width = _whole(metadata, "llama.embedding_length")
-    heads = _whole(metadata, "llama.attention.head_count")
+    def whole(key: str) -> int:
+        return _whole(gguf.metadata, f"{_architecture(gguf)}.{key}")
+
+    width, heads = whole("embedding_length"), whole("attention.head_count")
     return {
-        "layers": _whole(metadata, "llama.block_count"),
+        "layers": whole("block_count"),
         "width": width,
         "heads": heads,
-        "kv_heads": _whole(metadata, "llama.attention.head_count_kv") or heads,
-        "dimension": _whole(metadata, "llama.attention.key_length") or width // max(1, heads),
-        "hidden": _whole(metadata, "llama.feed_forward_length"),
+        "kv_heads": whole("attention.head_count_kv") or heads,
+        "dimension": whole("attention.key_length") or width // max(1, heads),
+        "hidden": whole("feed_forward_length"),
         "vocab": next((t.shape[-1] for t in gguf.tensors if t.name == "token_embd.weight"), 0),
     }
 
 
 def _load(model: Any, path: Path, gguf: Gguf, layers: int) -> None:
     """Gives every tensor of the file to the model."""
-    wanted = {(name, layer) for name in (*_NORMS[:2], *_MATRICES) for layer in range(layers)}
+    of_layer = (*_NORMS[:2], *_MATRICES, *ARCHITECTURES[_architecture(gguf)].biases)
+    wanted = {(name, layer) for name in of_layer for layer in range(layers)}
     wanted |= {("output_norm", 0), ("token_embd", 0)}
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
         for tensor in gguf.tensors:
-            name, layer, is_norm = _place(tensor)
+            name, layer, is_vector = _place(tensor)
             start = gguf.weights_start + tensor.offset_bytes
             with memoryview(view) as whole, whole[start : start + tensor.size_bytes] as part:
                 try:
-                    _give(model, layer, name, part, is_norm)
+                    _give(model, layer, name, part, is_vector)
                 except (ValueError, IndexError) as error:
                     raise ModelCorrupt(f"{path}: {tensor.name} cannot be used ({error})") from None
             wanted.discard((name, layer))
@@ -176,10 +200,10 @@ def _load(model: Any, path: Path, gguf: Gguf, layers: int) -> None:
         raise ModelCorrupt(f"{path} has no {', '.join(sorted({name for name, _ in wanted}))}")
 
 
-def _give(model: Any, layer: int, name: str, part: memoryview, is_norm: bool) -> None:
-    if is_norm:
+def _give(model: Any, layer: int, name: str, part: memoryview, is_vector: bool) -> None:
+    if is_vector:
         with part.cast("f") as numbers:
-            model.set_norm(layer, name, numbers)
+            model.set_vector(layer, name, numbers)
     else:
         model.set_matrix(layer, name, part)
 
@@ -192,7 +216,10 @@ def _release(view: mmap.mmap, start: int, size: int) -> None:
 
 
 def _place(tensor: TensorInfo) -> tuple[str, int, bool]:
-    """A tensor's name without its layer, its layer (0 if it has none), and whether it is a norm's weights."""
-    parts = tensor.name.split(".")
-    layer, name = (int(parts[1]), parts[2]) if parts[0] == "blk" and len(parts) > 2 else (0, parts[0])
+    """A tensor's name without its layer and `.weight`, its layer (0 if it has none), and whether it is a
+    vector."""
+    name, layer = tensor.name.removesuffix(".weight"), 0
+    if name.startswith("blk.") and name.count(".") > 1:
+        _, number, name = name.split(".", 2)
+        layer = int(number)
     return name, layer, len(tensor.shape) == 1

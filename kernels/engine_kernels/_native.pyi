@@ -15,7 +15,8 @@ from engine_kernels.numpy_reference import sums_of_groups as sums_of_groups
 from engine_kernels.numpy_reference import two_greatest as two_greatest
 
 class Transformer:
-    """A Llama's forward pass with its cache of keys and values. Definition: `transformer_reference`.
+    """The forward pass of a Llama or a Qwen2 with its cache of keys and values. Definition:
+    `transformer_reference`.
 
     Only there where it was compiled for x86-64. The cache is a tree of tokens, a cell for each: texts share
     the cells of their common beginning. Matrices are the bytes of Q8_0 as GGUF has them, row after row.
@@ -43,6 +44,7 @@ class Transformer:
         vocab: int,
         epsilon: float,
         rope_base: float,
+        rotates_halves: bool,
         cells: int,
         kept: int,
         largest_batch: int,
@@ -51,11 +53,13 @@ class Transformer:
     ) -> None:
         """`width`, `hidden` and `dimension` (of a head) must be multiples of 32.
 
+        Positions rotate pairs of neighbours in a head or, if it `rotates_halves`, one number of either half.
         Of the `cells` at most `kept` stay in use when others are needed. The memory of a cell that was never
         used is not touched. `instructions` is one of `Transformer.instructions()`.
         """
-    def set_norm(self, layer: int, name: str, weights: Any) -> None:
-        """(width,) float32; `name` is attn_norm, ffn_norm or output_norm."""
+    def set_vector(self, layer: int, name: str, numbers: Any) -> None:
+        """(size,) float32; `name` is attn_norm, ffn_norm or output_norm, or attn_q.bias, attn_k.bias or
+        attn_v.bias, which a model may lack."""
     def set_matrix(self, layer: int, name: str, bytes: Any) -> None:
         """(size,) uint8; `name` is GGUF's, without the layer. Without `output`, `token_embd` is taken."""
     @property

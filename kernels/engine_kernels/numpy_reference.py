@@ -19,7 +19,7 @@ SmallIntArray = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 ByteArray = npt.NDArray[np.uint8]
 
-CONTRACT = 7
+CONTRACT = 8
 """Counts the changes of signatures: a native build that has another number is an older one."""
 LEAST_LOG = -708.0
 """exp of anything below is taken as 0; float64 has no normal number there."""

@@ -430,7 +430,7 @@ void define_transformer(nb::module_ &module); // transformer.cpp
 
 NB_MODULE(_native, module) {
     nb::set_leak_warnings(false); // what is remembered is never destroyed: Python may be gone by then
-    module.attr("CONTRACT") = 7; // as in numpy_reference.py
+    module.attr("CONTRACT") = 8; // as in numpy_reference.py
     module.def("log_softmax", &log_softmax, nb::arg("logits"));
     module.def("likeliest", &likeliest, nb::arg("row"));
     // An order of int32 is taken as it is; any other integers are widened, so that none wraps around.

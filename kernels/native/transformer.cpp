@@ -1,4 +1,4 @@
-// The forward pass of a Llama of 8-bit weights, for processors with AVX2, faster with AVX-512. Contract: `Transformer` in
+// The forward pass of a Llama or a Qwen2 of 8-bit weights, for processors with AVX2, faster with AVX-512. Contract: `Transformer` in
 // engine_kernels/_native.pyi; definition: engine_kernels/transformer_reference.py; why:
 // docs/decisions/0016-a-forward-pass-of-our-own.md.
 //
@@ -38,7 +38,8 @@ template <typename T> using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig,
 
 struct Layer {
     Aligned<float> attention_norm, feed_norm;
-    Matrix projections; // queries, keys, values
+    Matrix projections;                  // queries, keys, values
+    std::vector<float> projection_biases; // none, or one for each of their rows
     Matrix output;
     Matrix gates; // by turns BLOCK rows of the gate, BLOCK rows that it lets through
     Matrix down;
@@ -51,11 +52,11 @@ struct Layer {
 class Transformer {
   public:
     Transformer(int layer_count, int width, int heads, int kv_heads, int dimension, int hidden, int vocab,
-                float epsilon, float rope_base, int cells, int kept, int largest_batch, int threads,
+                float epsilon, float rope_base, bool rotates_halves, int cells, int kept, int largest_batch, int threads,
                 const std::string &instructions)
         : width(width), heads(heads), kv_heads(kv_heads), dimension(dimension), hidden(hidden), vocab(vocab),
-          epsilon(epsilon), rope_base(rope_base), largest_batch(largest_batch), is_wide(instructions == WIDE), team(threads),
-          plan(cells, kept), cache(layer_count, kv_heads, cells, dimension), embedding(padded(vocab), width, arena), last_norm(width),
+          epsilon(epsilon), rope_base(rope_base), rotates_halves(rotates_halves), largest_batch(largest_batch),
+          is_wide(instructions == WIDE), team(threads), plan(cells, kept), cache(layer_count, kv_heads, cells, dimension), embedding(padded(vocab), width, arena), last_norm(width),
           residual(size_t(largest_batch) * width),
           projected(size_t(largest_batch) * (heads + 2 * kv_heads) * dimension),
           turns(size_t(largest_batch) * dimension), query_scales(size_t(largest_batch) * heads), logits(0),
@@ -75,13 +76,16 @@ class Transformer {
 
     // -- weights ------------------------------------------------------------------------------------------------------
 
-    void set_norm(int layer, const std::string &name, In<float> weights) {
-        require(int(weights.size()) == width, "a norm of another width");
-        require(name == "output_norm" || name == "attn_norm" || name == "ffn_norm", "a norm of unknown name");
-        Aligned<float> &to = name == "output_norm" ? last_norm
-                             : name == "attn_norm" ? layers.at(layer).attention_norm
-                                                   : layers.at(layer).feed_norm;
-        std::memcpy(to.data(), weights.data(), width * sizeof(float));
+    // Takes the weights of a norm, or what is added to queries, keys or values.
+    void set_vector(int layer, const std::string &name, In<float> numbers) {
+        const int attended_rows = heads * dimension, kept = kv_heads * dimension;
+        if (name == "output_norm") return fill(last_norm.data(), numbers, width);
+        if (name == "attn_norm") return fill(layers.at(layer).attention_norm.data(), numbers, width);
+        if (name == "ffn_norm") return fill(layers.at(layer).feed_norm.data(), numbers, width);
+        if (name == "attn_q.bias") return fill(biases(layer), numbers, attended_rows);
+        if (name == "attn_k.bias") return fill(biases(layer) + attended_rows, numbers, kept);
+        if (name == "attn_v.bias") return fill(biases(layer) + attended_rows + kept, numbers, kept);
+        throw nb::value_error("a vector of unknown name");
     }
 
     // Takes a matrix as the bytes of its blocks in the file.
@@ -168,6 +172,17 @@ class Transformer {
     }
 
   private:
+    static void fill(float *to, In<float> numbers, int count) {
+        require(int(numbers.size()) == count, "a vector of another size");
+        std::memcpy(to, numbers.data(), count * sizeof(float));
+    }
+
+    float *biases(int layer) {
+        std::vector<float> &all = layers.at(layer).projection_biases;
+        all.resize((heads + 2 * kv_heads) * dimension);
+        return all.data();
+    }
+
     static int padded(int rows) { return (rows + ROWS - 1) / ROWS * ROWS; }
 
     // Rows of a file's matrix into groups: `run` of them from `first` on, then again `step` further.
@@ -329,17 +344,20 @@ class Transformer {
         }
     }
 
+    // Pairs are neighbours, or a number of the first half and one of the second.
     void rotate(float *numbers, const float *by) const {
-        for (int i = 0; i < dimension; i += 2) {
-            const float a = numbers[i], b = numbers[i + 1];
-            numbers[i] = a * by[i] - b * by[i + 1];
-            numbers[i + 1] = a * by[i + 1] + b * by[i];
+        const int step = rotates_halves ? 1 : 2, apart = rotates_halves ? dimension / 2 : 1;
+        for (int i = 0; i < dimension; i += 2, numbers += step) {
+            const float a = numbers[0], b = numbers[apart];
+            numbers[0] = a * by[i] - b * by[i + 1];
+            numbers[apart] = a * by[i + 1] + b * by[i];
         }
     }
 
     // Queries, and keys and values into their cells. A chunk is a head.
     void project(int number, const Step *steps, int count) {
         const Matrix &matrix = layers[number].projections;
+        const std::vector<float> &biases = layers[number].projection_biases;
         const int groups = dimension / ROWS;
         const size_t stride = matrix.rows;
         team.run(heads + 2 * kv_heads, [&](int part, int) {
@@ -349,6 +367,8 @@ class Transformer {
                 float *numbers = output + token * stride;
                 const Cache::Place group = cache.group(steps[token].cell);
                 const int lane = steps[token].cell % LANES;
+                if (!biases.empty())
+                    for (int i = 0; i < dimension; ++i) numbers[i] += biases[part * dimension + i];
                 if (part < heads + kv_heads) rotate(numbers, turns.data() + size_t(token) * dimension);
                 if (part < heads)
                     set_query(token, part, numbers);
@@ -442,6 +462,7 @@ class Transformer {
     static constexpr int WORTH_RELEASING = 128; // cells
     const int width, heads, kv_heads, dimension, hidden, vocab;
     const float epsilon, rope_base;
+    const bool rotates_halves;
     const int largest_batch;
     const bool is_wide;
     Team team;
@@ -476,11 +497,12 @@ void define_transformer(nb::module_ &module) {
         .def_static("instructions", &instructions)
         .def_static("cell_bytes", &Transformer::cell_bytes, nb::kw_only(), nb::arg("layers"), nb::arg("kv_heads"),
                     nb::arg("dimension"))
-        .def(nb::init<int, int, int, int, int, int, int, float, float, int, int, int, int, const std::string &>(), nb::kw_only(),
+        .def(nb::init<int, int, int, int, int, int, int, float, float, bool, int, int, int, int, const std::string &>(), nb::kw_only(),
              nb::arg("layers"), nb::arg("width"), nb::arg("heads"), nb::arg("kv_heads"), nb::arg("dimension"),
-             nb::arg("hidden"), nb::arg("vocab"), nb::arg("epsilon"), nb::arg("rope_base"), nb::arg("cells"),
-             nb::arg("kept"), nb::arg("largest_batch"), nb::arg("threads"), nb::arg("instructions"))
-        .def("set_norm", &Transformer::set_norm)
+             nb::arg("hidden"), nb::arg("vocab"), nb::arg("epsilon"), nb::arg("rope_base"),
+             nb::arg("rotates_halves"), nb::arg("cells"), nb::arg("kept"), nb::arg("largest_batch"), nb::arg("threads"),
+             nb::arg("instructions"))
+        .def("set_vector", &Transformer::set_vector)
         .def("set_matrix", &Transformer::set_matrix)
         .def_prop_ro("used_cells", &Transformer::used_cells)
         .def("begin", &Transformer::begin)

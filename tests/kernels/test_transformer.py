@@ -25,6 +25,7 @@ if not hasattr(native, "Transformer") or not native.Transformer.instructions():
 INSTRUCTIONS: list[str] = native.Transformer.instructions()
 VOCAB, CELLS, BATCH = 43, 96, 64
 """A vocabulary that does not fill its last group of rows."""
+PROJECTIONS = ("attn_q", "attn_k", "attn_v")
 RUNNING = np.zeros(2, np.uint8)
 Raw = dict[str, npt.NDArray[Any]]
 
@@ -33,12 +34,21 @@ class Tiny:
     """Random weights of some sizes, as the model takes them and as its definition does."""
 
     def __init__(
-        self, *, heads: int, kv_heads: int, dimension: int, hidden: int, tied: bool, vocab: int = VOCAB
+        self,
+        *,
+        heads: int,
+        kv_heads: int,
+        dimension: int,
+        hidden: int,
+        tied: bool,
+        vocab: int = VOCAB,
+        is_qwen2: bool = False,
     ) -> None:
+        """`is_qwen2`: with biases, and halves of heads rotated; otherwise a Llama."""
         rng, width = np.random.default_rng(heads * dimension), 96
-        self.sizes = Sizes(layers=2, heads=heads, kv_heads=kv_heads, epsilon=1e-5, rope_base=1e4)
+        self.sizes = Sizes(2, heads, kv_heads, epsilon=1e-5, rope_base=1e4, rotates_halves=is_qwen2)
         self.shape = {"width": width, "heads": heads, "kv_heads": kv_heads, "dimension": dimension,
-                      "hidden": hidden, "vocab": vocab, "layers": 2}  # fmt: skip
+                      "hidden": hidden, "vocab": vocab, "layers": 2, "rotates_halves": is_qwen2}  # fmt: skip
         attended, kept = heads * dimension, kv_heads * dimension
         of_layer = {"attn_q": (attended, width), "attn_k": (kept, width), "attn_v": (kept, width),
                     "attn_output": (width, attended), "ffn_gate": (hidden, width), "ffn_up": (hidden, width),
@@ -47,6 +57,9 @@ class Tiny:
         shapes |= dict.fromkeys(("token_embd",) if tied else ("token_embd", "output"), (vocab, width))
         norms = ["output_norm", *(f"blk.{i}.{kind}_norm" for i in range(2) for kind in ("attn", "ffn"))]
         self.raw: Raw = {name: (1 + 0.2 * rng.normal(size=width)).astype(np.float32) for name in norms}
+        if is_qwen2:
+            of_biases = {f"{name}.bias": shapes[name][0] for name in shapes if name[6:] in PROJECTIONS}
+            self.raw |= {name: rng.normal(size=size).astype(np.float32) for name, size in of_biases.items()}
         self.weights: dict[str, Floats] = {name: row.astype(float) for name, row in self.raw.items()}
         for name, size in shapes.items():
             self.replace(name, rng.normal(size=size) * 2 / size[1] ** 0.5)
@@ -64,9 +77,9 @@ class Tiny:
             threads=threads, instructions=instructions,
         )  # fmt: skip
         for name, numbers in self.raw.items():
-            parts = name.split(".")
+            parts = name.split(".", 2)
             layer, short = (int(parts[1]), parts[2]) if len(parts) > 1 else (0, name)
-            (model.set_norm if numbers.dtype == np.float32 else model.set_matrix)(layer, short, numbers)
+            (model.set_vector if numbers.dtype == np.float32 else model.set_matrix)(layer, short, numbers)
         return model
 
     def expected(self, path: Sequence[int]) -> Floats:
@@ -84,6 +97,7 @@ MODELS = {
     "grouped heads": Tiny(heads=6, kv_heads=2, dimension=32, hidden=160, tied=True),
     "heads as usual": Tiny(heads=6, kv_heads=2, dimension=64, hidden=64, tied=True),
     "wide heads": Tiny(heads=2, kv_heads=2, dimension=96, hidden=64, tied=False),
+    "Qwen2": Tiny(heads=7, kv_heads=1, dimension=64, hidden=96, tied=True, is_qwen2=True),
 }
 
 
@@ -205,10 +219,10 @@ def test_rows_of_a_vocabulary_of_several_pieces_are_distributions_and_the_same_b
 def test_weights_without_a_distribution_are_refused_and_the_cache_is_as_it_was(tiny: Tiny) -> None:
     model, path = tiny.opened(), some_path(9)
     expected = last_row(model, path)[0]
-    model.set_norm(0, "output_norm", np.full(96, np.nan, np.float32))
+    model.set_vector(0, "output_norm", np.full(96, np.nan, np.float32))
     with pytest.raises(ValueError, match="NaN"):
         last_row(model, path)
-    model.set_norm(0, "output_norm", tiny.raw["output_norm"])
+    model.set_vector(0, "output_norm", tiny.raw["output_norm"])
     row, evaluated = last_row(model, path)
     assert evaluated == 1 and np.array_equal(row, expected)
 
@@ -480,7 +494,9 @@ def test_a_batch_beyond_the_largest_is_refused() -> None:
 
 def test_names_that_are_unknown_are_refused() -> None:
     model = MODELS["grouped heads"].opened()
-    with pytest.raises(ValueError, match="a norm of unknown name"):
-        model.set_norm(0, "attn_q", np.ones(96, np.float32))
+    with pytest.raises(ValueError, match="a vector of unknown name"):
+        model.set_vector(0, "attn_q", np.ones(96, np.float32))
+    with pytest.raises(ValueError, match="a vector of another size"):
+        model.set_vector(0, "attn_k.bias", np.ones(96, np.float32))
     with pytest.raises(ValueError, match="a matrix of unknown name"):
         model.set_matrix(0, "attn_norm", np.zeros(34, np.uint8))

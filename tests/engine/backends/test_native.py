@@ -11,7 +11,7 @@ import pytest
 from engine.backends.base import StopSignal
 from engine.backends.llama_cpp import LlamaCppBackend
 from engine.backends.native import NativeBackend
-from engine.backends.native_weights import NOT_BUILT, Loading, why_not
+from engine.backends.native_weights import ARCHITECTURES, NOT_BUILT, Loading, why_not
 from engine.errors import BackendError, ModelCorrupt
 from engine.model import open_gguf
 from engine.models.gguf import Gguf, check
@@ -21,10 +21,10 @@ from engine.vocab import FloatArray
 from tests.engine.backends.tiny_llama import CONTEXT, write_tiny_llama
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "tiny-q8_0.gguf"
-    write_tiny_llama(path, eight_bits=True)
+    write_tiny_llama(path, eight_bits=True, architecture=request.param)
     if why_not(check(path)) == NOT_BUILT:
         pytest.skip("no compiler, or no AVX2")
     return path
@@ -44,16 +44,17 @@ def test_it_takes_what_it_can_and_says_why_not(path: Path, tmp_path: Path) -> No
     gguf = check(path)
     assert why_not(gguf) is None
     write_tiny_llama(tmp_path / "f32.gguf")
+    architecture = gguf.metadata["general.architecture"]
     for other, part in (
         (check(tmp_path / "f32.gguf"), "weights of type F32"),
         (with_metadata(gguf, general__architecture="gemma3"), "the architecture is gemma3"),
-        (with_metadata(gguf, llama__rope__dimension_count=16), "a part of a head"),
-        (with_metadata(gguf, llama__rope__scaling__type="linear"), "positions are scaled"),
-        (with_metadata(gguf, llama__embedding_length=72), "multiples of 32"),
-        (with_metadata(gguf, llama__feed_forward_length=[64, 128]), "one number each"),
+        (with_metadata(gguf, **{f"{architecture}__rope__dimension_count": 16}), "a part of a head"),
+        (with_metadata(gguf, **{f"{architecture}__rope__scaling__type": "linear"}), "positions are scaled"),
+        (with_metadata(gguf, **{f"{architecture}__embedding_length": 72}), "multiples of 32"),
+        (with_metadata(gguf, **{f"{architecture}__feed_forward_length": [64, 128]}), "one number each"),
     ):
         assert part in (why_not(other) or "")
-    for name in ("blk.0.attn_q_norm.weight", "blk.0.attn_q.bias"):
+    for name in ("blk.0.attn_q_norm.weight", "blk.0.attn_output.bias"):
         extra = dataclasses.replace(gguf.tensors[0], name=name, type="F32", shape=(32,))
         assert name in (why_not(dataclasses.replace(gguf, tensors=(*gguf.tensors, extra))) or "")
 
@@ -77,9 +78,10 @@ def test_the_native_one_is_the_default_and_the_other_can_be_asked_for(path: Path
 
 def test_a_file_without_a_tensor_is_damaged(path: Path) -> None:
     gguf = check(path)
-    tensors = tuple(tensor for tensor in gguf.tensors if "ffn_up" not in tensor.name)
-    with pytest.raises(ModelCorrupt, match="has no ffn_up"):
-        NativeBackend(Loading(path, dataclasses.replace(gguf, tensors=tensors), context_length=CONTEXT))
+    for name in ("ffn_up", *ARCHITECTURES[gguf.metadata["general.architecture"]].biases):
+        tensors = tuple(tensor for tensor in gguf.tensors if name not in tensor.name)
+        with pytest.raises(ModelCorrupt, match=f"has no {name}"):
+            NativeBackend(Loading(path, dataclasses.replace(gguf, tensors=tensors), context_length=CONTEXT))
 
 
 def test_it_agrees_with_llama_cpp_up_to_its_rounding(path: Path) -> None:

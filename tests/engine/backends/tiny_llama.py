@@ -24,10 +24,13 @@ _U32, _F32, _STRING, _ARRAY, _I32, _BOOL = 4, 6, 8, 9, 5, 7
 _Q8_0 = 8
 
 
-def write_tiny_llama(path: Path, seed: int = 0, *, eight_bits: bool = False) -> None:
+def write_tiny_llama(
+    path: Path, seed: int = 0, *, eight_bits: bool = False, architecture: str = "llama"
+) -> None:
     """Writes the GGUF: starcoder-like vocabulary with four sentinels, F32 weights.
 
-    With `eight_bits` the matrices are Q8_0, and the heads half as many and twice as wide: whole blocks.
+    With `eight_bits` the matrices are Q8_0, and the heads half as many and twice as wide: whole blocks. A
+    "qwen2" has the same weights, and biases.
     """
     heads, kv_heads = (_HEADS // 2, _KV_HEADS // 2) if eight_bits else (_HEADS, _KV_HEADS)
     trained = vocabulary()
@@ -35,15 +38,15 @@ def write_tiny_llama(path: Path, seed: int = 0, *, eight_bits: bool = False) -> 
     kinds = [TokenKind.NORMAL] * (len(tokens) - len(SENTINELS)) + [TokenKind.CONTROL] * len(SENTINELS)
     first = len(tokens) - len(SENTINELS)
     pairs: dict[str, tuple[int, Any]] = {
-        "general.architecture": (_STRING, "llama"),
-        "llama.context_length": (_U32, CONTEXT),
-        "llama.embedding_length": (_U32, _WIDTH),
-        "llama.block_count": (_U32, _LAYERS),
-        "llama.feed_forward_length": (_U32, _INNER),
-        "llama.rope.dimension_count": (_U32, _WIDTH // heads),
-        "llama.attention.head_count": (_U32, heads),
-        "llama.attention.head_count_kv": (_U32, kv_heads),
-        "llama.attention.layer_norm_rms_epsilon": (_F32, 1e-5),
+        "general.architecture": (_STRING, architecture),
+        f"{architecture}.context_length": (_U32, CONTEXT),
+        f"{architecture}.embedding_length": (_U32, _WIDTH),
+        f"{architecture}.block_count": (_U32, _LAYERS),
+        f"{architecture}.feed_forward_length": (_U32, _INNER),
+        f"{architecture}.rope.dimension_count": (_U32, _WIDTH // heads),
+        f"{architecture}.attention.head_count": (_U32, heads),
+        f"{architecture}.attention.head_count_kv": (_U32, kv_heads),
+        f"{architecture}.attention.layer_norm_rms_epsilon": (_F32, 1e-5),
         "tokenizer.ggml.model": (_STRING, "gpt2"),
         "tokenizer.ggml.pre": (_STRING, "starcoder"),
         "tokenizer.ggml.tokens": (_ARRAY, (_STRING, tokens)),
@@ -61,6 +64,9 @@ def write_tiny_llama(path: Path, seed: int = 0, *, eight_bits: bool = False) -> 
         is_small = eight_bits and weights.ndim == 2
         raw = q8_0(weights) if is_small else weights.tobytes()
         tensors[f"{name}.weight"] = (_Q8_0 if is_small else 0, weights.shape[::-1], raw)
+        if architecture == "qwen2" and name.endswith(("attn_q", "attn_k", "attn_v")):
+            bias = np.random.default_rng(len(tensors)).normal(size=len(weights)).astype("<f4")
+            tensors[f"{name}.bias"] = (0, bias.shape, bias.tobytes())
     path.write_bytes(gguf_bytes(pairs, tensors))
 
 
