@@ -1,4 +1,4 @@
-"""A forward pass of our own, for Llamas of 8-bit weights on processors with AVX2.
+"""A forward pass of our own, for Llamas and Qwen2s of 8-bit weights on processors with AVX2.
 
 For batches of a few rows and for prompts it is about twice as fast as llama.cpp, and a row is the same bit
 for bit whatever else is in the batch (docs/decisions/0016-a-forward-pass-of-our-own.md). Everything else is
