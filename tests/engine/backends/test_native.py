@@ -95,8 +95,9 @@ def test_it_agrees_with_llama_cpp_up_to_its_rounding(path: Path) -> None:
 
 
 @pytest.mark.model
-def test_it_agrees_with_llama_cpp_on_the_default_model() -> None:
-    file = resolve(None).path
+@pytest.mark.parametrize("name", [None, pytest.param("qwen2.5-coder-0.5b-it", marks=pytest.mark.long)])
+def test_it_agrees_with_llama_cpp_on_a_real_model(name: str | None) -> None:
+    file = resolve(name).path
     gguf = check(file)
     if (reason := why_not(gguf)) is not None:
         pytest.skip(reason)
