@@ -115,18 +115,18 @@ class Loading:
         what the path that is scored needs; None: as much as the longest path. `instructions`: one of
         `known_instructions()`; None: the best.
         """
-        name, metadata = _architecture(gguf), gguf.metadata
+        architecture, metadata = _architecture(gguf), gguf.metadata
         self.sizes = _sizes(gguf)
-        self.context_length = min(context_length, _whole(metadata, f"{name}.context_length"))
+        self.context_length = min(context_length, _whole(metadata, f"{architecture}.context_length"))
         self.cells = self.context_length + TREE_CELLS
         native = _transformer()
         of_cell = {name: self.sizes[name] for name in ("layers", "kv_heads", "dimension")}
         kept = self.cells if kv_bytes is None else kv_bytes // native.cell_bytes(**of_cell)
         self._model = native(
             **self.sizes,
-            epsilon=float(metadata[f"{name}.attention.layer_norm_rms_epsilon"]),
-            rope_base=float(metadata.get(f"{name}.rope.freq_base", 10_000.0)),
-            rotates_halves=ARCHITECTURES[name].rotates_halves,
+            epsilon=float(metadata[f"{architecture}.attention.layer_norm_rms_epsilon"]),
+            rope_base=float(metadata.get(f"{architecture}.rope.freq_base", 10_000.0)),
+            rotates_halves=ARCHITECTURES[architecture].rotates_halves,
             cells=max(self.cells, kept),
             kept=kept,
             largest_batch=PREFILL_CHUNK,

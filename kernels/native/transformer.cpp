@@ -1,5 +1,5 @@
-// The forward pass of a Llama or a Qwen2 of 8-bit weights, for processors with AVX2, faster with AVX-512. Contract: `Transformer` in
-// engine_kernels/_native.pyi; definition: engine_kernels/transformer_reference.py; why:
+// The forward pass of a Llama or a Qwen2 of 8-bit weights, for processors with AVX2, faster with AVX-512. Contract:
+// `Transformer` in engine_kernels/_native.pyi; definition: engine_kernels/transformer_reference.py; why:
 // docs/decisions/0016-a-forward-pass-of-our-own.md.
 //
 // Every sum is taken in an order that depends on the row and on the token's path alone. So a row is the same bit for
@@ -38,7 +38,7 @@ template <typename T> using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig,
 
 struct Layer {
     Aligned<float> attention_norm, feed_norm;
-    Matrix projections;                  // queries, keys, values
+    Matrix projections;                   // queries, keys, values
     std::vector<float> projection_biases; // none, or one for each of their rows
     Matrix output;
     Matrix gates; // by turns BLOCK rows of the gate, BLOCK rows that it lets through
