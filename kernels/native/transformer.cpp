@@ -24,6 +24,7 @@
 #include "instructions.h"
 #include "plan.h"
 #include "products.h"
+#include "rotation.h"
 #include "rows.h"
 #include "team.h"
 #endif
@@ -55,8 +56,9 @@ class Transformer {
                 float epsilon, float rope_base, bool rotates_halves, int cells, int kept, int largest_batch, int threads,
                 const std::string &instructions)
         : width(width), heads(heads), kv_heads(kv_heads), dimension(dimension), hidden(hidden), vocab(vocab),
-          epsilon(epsilon), rope_base(rope_base), rotates_halves(rotates_halves), largest_batch(largest_batch),
-          is_wide(instructions == WIDE), team(threads), plan(cells, kept), cache(layer_count, kv_heads, cells, dimension), embedding(padded(vocab), width, arena), last_norm(width),
+          epsilon(epsilon), rotation{dimension, rope_base, rotates_halves}, largest_batch(largest_batch),
+          is_wide(instructions == WIDE), team(threads), plan(cells, kept), cache(layer_count, kv_heads, cells, dimension),
+          embedding(padded(vocab), width, arena), last_norm(width),
           residual(size_t(largest_batch) * width),
           projected(size_t(largest_batch) * (heads + 2 * kv_heads) * dimension),
           turns(size_t(largest_batch) * dimension), query_scales(size_t(largest_batch) * heads), logits(0),
@@ -271,7 +273,7 @@ class Transformer {
         find_routes(steps, count);
         each_token(count, [&](int token) {
             embedding.row(steps[token].token, residual.data() + size_t(token) * width);
-            turn(steps[token].position, turns.data() + size_t(token) * dimension);
+            rotation.turn(steps[token].position, turns.data() + size_t(token) * dimension);
         });
         for (int number = 0; number < int(layers.size()); ++number) {
             if (*static_cast<const volatile uint8_t *>(flag)) return false;
@@ -335,25 +337,6 @@ class Transformer {
         });
     }
 
-    // Cosines and sines of a position, by turns.
-    void turn(int position, float *numbers) const {
-        for (int i = 0; i < dimension; i += 2) {
-            const double angle = position * std::pow(double(rope_base), -double(i) / dimension);
-            numbers[i] = float(std::cos(angle));
-            numbers[i + 1] = float(std::sin(angle));
-        }
-    }
-
-    // Pairs are neighbours, or a number of the first half and one of the second.
-    void rotate(float *numbers, const float *by) const {
-        const int step = rotates_halves ? 1 : 2, apart = rotates_halves ? dimension / 2 : 1;
-        for (int i = 0; i < dimension; i += 2, numbers += step) {
-            const float a = numbers[0], b = numbers[apart];
-            numbers[0] = a * by[i] - b * by[i + 1];
-            numbers[apart] = a * by[i + 1] + b * by[i];
-        }
-    }
-
     // Queries, and keys and values into their cells. A chunk is a head.
     void project(int number, const Step *steps, int count) {
         const Matrix &matrix = layers[number].projections;
@@ -369,7 +352,7 @@ class Transformer {
                 const int lane = steps[token].cell % LANES;
                 if (!biases.empty())
                     for (int i = 0; i < dimension; ++i) numbers[i] += biases[part * dimension + i];
-                if (part < heads + kv_heads) rotate(numbers, turns.data() + size_t(token) * dimension);
+                if (part < heads + kv_heads) rotation.rotate(numbers, turns.data() + size_t(token) * dimension);
                 if (part < heads)
                     set_query(token, part, numbers);
                 else if (part < heads + kv_heads)
@@ -461,8 +444,8 @@ class Transformer {
 
     static constexpr int WORTH_RELEASING = 128; // cells
     const int width, heads, kv_heads, dimension, hidden, vocab;
-    const float epsilon, rope_base;
-    const bool rotates_halves;
+    const float epsilon;
+    const Rotation rotation;
     const int largest_batch;
     const bool is_wide;
     Team team;

@@ -25,7 +25,6 @@ if not hasattr(native, "Transformer") or not native.Transformer.instructions():
 INSTRUCTIONS: list[str] = native.Transformer.instructions()
 VOCAB, CELLS, BATCH = 43, 96, 64
 """A vocabulary that does not fill its last group of rows."""
-PROJECTIONS = ("attn_q", "attn_k", "attn_v")
 RUNNING = np.zeros(2, np.uint8)
 Raw = dict[str, npt.NDArray[Any]]
 
@@ -58,8 +57,8 @@ class Tiny:
         norms = ["output_norm", *(f"blk.{i}.{kind}_norm" for i in range(2) for kind in ("attn", "ffn"))]
         self.raw: Raw = {name: (1 + 0.2 * rng.normal(size=width)).astype(np.float32) for name in norms}
         if is_qwen2:
-            of_biases = {f"{name}.bias": shapes[name][0] for name in shapes if name[6:] in PROJECTIONS}
-            self.raw |= {name: rng.normal(size=size).astype(np.float32) for name, size in of_biases.items()}
+            for name in (name for name in shapes if name.endswith(("attn_q", "attn_k", "attn_v"))):
+                self.raw[f"{name}.bias"] = rng.normal(size=shapes[name][0]).astype(np.float32)
         self.weights: dict[str, Floats] = {name: row.astype(float) for name, row in self.raw.items()}
         for name, size in shapes.items():
             self.replace(name, rng.normal(size=size) * 2 / size[1] ** 0.5)

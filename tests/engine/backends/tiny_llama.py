@@ -30,7 +30,7 @@ def write_tiny_llama(
     """Writes the GGUF: starcoder-like vocabulary with four sentinels, F32 weights.
 
     With `eight_bits` the matrices are Q8_0, and the heads half as many and twice as wide: whole blocks. A
-    "qwen2" has the same weights, and biases.
+    "qwen2" has the same weights, and biases, and does not say that whole heads are rotated, as real ones.
     """
     heads, kv_heads = (_HEADS // 2, _KV_HEADS // 2) if eight_bits else (_HEADS, _KV_HEADS)
     trained = vocabulary()
@@ -43,7 +43,6 @@ def write_tiny_llama(
         f"{architecture}.embedding_length": (_U32, _WIDTH),
         f"{architecture}.block_count": (_U32, _LAYERS),
         f"{architecture}.feed_forward_length": (_U32, _INNER),
-        f"{architecture}.rope.dimension_count": (_U32, _WIDTH // heads),
         f"{architecture}.attention.head_count": (_U32, heads),
         f"{architecture}.attention.head_count_kv": (_U32, kv_heads),
         f"{architecture}.attention.layer_norm_rms_epsilon": (_F32, 1e-5),
@@ -59,6 +58,8 @@ def write_tiny_llama(
             for k, part in enumerate(("pre", "suf", "mid"))
         },
     }
+    if architecture == "llama":
+        pairs["llama.rope.dimension_count"] = (_U32, _WIDTH // heads)
     tensors = dict[str, tuple[int, tuple[int, ...], bytes]]()
     for name, weights in tiny_weights(seed).items():
         is_small = eight_bits and weights.ndim == 2
